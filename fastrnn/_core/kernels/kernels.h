@@ -1,0 +1,124 @@
+/* What the time loop and the kernels agree on: the shape of a product, of a tile, and of a cell.
+ *
+ * Plain C, no dtype: a pointer is `void *` here and `real *` inside a target, and counts are elements.
+ * VL is the number of lanes of one vector. Hidden units are cut into hidden blocks of VL; a panel is
+ * `blocks` hidden blocks times all gates of a product, and weights, products and gradients all share
+ * the panel's order [gate][block][lane].
+ */
+#ifndef FR_KERNELS_H
+#define FR_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { FR_MAX_STAGES = 3, FR_MAX_GATES = 4, FR_MAX_WIDTH = 4, FR_MAX_ROWS = 8 };
+
+/* out[r][v] = init[r][v] + sum_k a[r][k] * panel[k][v], added up in the order of k for every tile
+ * shape, so that no result depends on the tile it was computed in. v counts `width` vectors. */
+typedef struct FrProduct {
+    const void *const *a;    /* one operand row per tile row                                          */
+    const void *panel;       /* [depth][width][VL]                                                    */
+    const void *init;        /* [rows][width][VL], or one row for all with init_row = 0               */
+    void *out;               /* [rows][width][VL]; may be init itself                                 */
+    ptrdiff_t depth, chunks; /* k runs over `chunks` runs of `depth` elements ...                     */
+    ptrdiff_t a_step;        /* ... `a_step` apart within a run ...                                   */
+    ptrdiff_t a_jump;        /* ... and the runs start `a_jump` apart                                 */
+    ptrdiff_t panel_step;    /* from one k to the next                                                */
+    ptrdiff_t init_row, out_row;
+    ptrdiff_t panel_next, init_next, out_next; /* from one panel to the next, when there are two      */
+    int rows, panels;
+} FrProduct;
+
+/* Rows of a tile that live in row-major arrays: one pointer per row, at hidden unit 0. */
+enum FrSlot {
+    FR_PREV,     /* h_{t-1}                                                                           */
+    FR_OUT,      /* what the stage computes: h_t, or the operand of the next stage                    */
+    FR_CELL_PREV,/* c_{t-1}                                                                           */
+    FR_CELL,     /* c_t                                                                               */
+    FR_DY,       /* dL/dy_t; the pointer array is NULL when there is none                             */
+    FR_DH,       /* in: dL/dh_t that came along the elementwise path; out: the same for h_{t-1}       */
+    FR_DC,       /* the same for c                                                                    */
+    FR_SLOTS
+};
+
+/* One tile as a cell kernel sees it: `rows` rows by the hidden blocks first ... first + count - 1. */
+typedef struct FrTile {
+    int rows, first, count;
+    int units;               /* hidden units of the layer: lanes past them are neither read nor written */
+    int acc_blocks, blocks;  /* hidden blocks in a panel of `acc`, and in one of `gx` and `dg`          */
+    const void *acc;         /* product of the step: [panel of the tile][row][gate][acc_blocks][VL]     */
+    ptrdiff_t acc_panel;
+    const void *gx;          /* input product: [panel of the layer][row][gate][blocks][VL]              */
+    ptrdiff_t gx_panel;
+    void *save;              /* kept for backward: [hidden block of the layer][row][saves][VL], or NULL */
+    ptrdiff_t save_block;
+    void *dg;                /* gate gradients: [panel of the layer][row][dg][blocks][VL]               */
+    ptrdiff_t dg_panel;
+    const void *vectors;     /* elementwise weights: [vector][padded units]                             */
+    void *d_vectors;
+    ptrdiff_t padded;
+    void *const *slot[FR_SLOTS];
+} FrTile;
+
+/* Gates of one product, by the gate's place in the rows of the weight matrix. */
+typedef struct FrGates {
+    int count;
+    int8_t row[FR_MAX_GATES];
+} FrGates;
+
+/* A stage is: recurrent product -> cell kernel. The operand of the first stage is h_{t-1}, of a later
+ * one the output of the stage before. `dg` gate gradients are stored per hidden block; those of the
+ * input product start at `gx_at`, those of the recurrent product at `rec_at`. */
+typedef struct FrStage {
+    FrGates gx, rec;
+    int dg, gx_at, rec_at;
+} FrStage;
+
+typedef struct FrCell {
+    const char *name;
+    int states;              /* 1: h; 2: h and c                       */
+    int saves;               /* vectors kept per hidden block and step */
+    int vectors;             /* elementwise weight vectors             */
+    int stages;
+    FrStage stage[FR_MAX_STAGES];
+} FrCell;
+
+/* A weight matrix (gates * units, depth), row-major, and its packed forms. */
+typedef struct FrMatrix {
+    const FrGates *gates;
+    int units, depth, blocks, panels;
+    int depth_blocks, depth_panels; /* hidden blocks per panel, and panels, when `depth` is the output */
+} FrMatrix;
+
+enum {
+#define CELL1(id, ...) FR_CELL_##id,
+#define CELL2(id, ...) FR_CELL_##id,
+#include "kernels/cells.def"
+#undef CELL1
+#undef CELL2
+    FR_CELLS
+};
+
+enum { FR_EXP, FR_SIGMOID, FR_TANH, FR_MATHS };
+
+typedef void (*FrCellKernel)(const FrTile *);
+
+typedef struct FrKernels {
+    const char *isa;
+    int lanes, size;                       /* VL, sizeof(real)                                      */
+    int tile_rows[FR_MAX_WIDTH + 1];       /* rows of the largest tile of each width                */
+    int pair_rows[FR_MAX_WIDTH + 1];       /* up to this many rows a product may take two panels    */
+    void (*product[FR_MAX_WIDTH + 1])(const FrProduct *);
+    FrCellKernel forward[FR_CELLS][FR_MAX_STAGES], backward[FR_CELLS][FR_MAX_STAGES];
+    FrCellKernel project, project_backward;
+    void (*store)(const FrTile *, int add);  /* rows[FR_OUT] = or += acc                             */
+    void (*pack)(const FrMatrix *, const void *w, void *panels);
+    void (*pack_bias)(const FrMatrix *, const void *bias, void *panels);
+    void (*pack_transposed)(const FrMatrix *, const void *w, void *panels);
+    void (*unpack_add)(const FrMatrix *, const void *panels, void *w, void *bias);
+    void (*add)(const void *src, void *dst, ptrdiff_t n); /* dst += src                              */
+    void (*gather)(const void *const *rows, ptrdiff_t n, int width, int tile, void *out);
+    void (*math[FR_MATHS])(const void *src, void *dst, ptrdiff_t n);
+} FrKernels;
+
+#endif
