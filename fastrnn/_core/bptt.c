@@ -1,0 +1,354 @@
+/* The backward half of the time loop. A stage's step is: product of the gate gradients that depend on
+ * it with the transposed weights -> backward kernel on that tile. Weight and input gradients are products
+ * over a block of steps; the blocks' boundaries count from step 0. */
+#include "sequence_impl.h"
+
+/* Gate gradients of a block of steps: about what L2 holds, but enough rows that a tile of the weight
+ * gradient is worth loading, and no more than make a difference. */
+enum { DG_BYTES = 1 << 20, LEAST_ROWS = 128, MOST_ROWS = 1024 };
+
+typedef struct Scratch {
+    ptrdiff_t steps, rows;       /* of a block                                                  */
+    const void **x, **prev, **operand, **dx; /* by row of the block                             */
+    const void **a;              /* operand rows of the product at hand                         */
+    void **out, **cell_prev, **cell, **dy, **dh, **dc, **none; /* by slot                       */
+    ptrdiff_t *start;            /* by step of the block: its first row                         */
+    char *dg[FR_MAX_STAGES];     /* [panel][row of the block][dg_width][VL]                     */
+    char *edge;                  /* dg[0] of the first step of the block that follows in time   */
+    char *acc, *zeros, *gathered;
+} Scratch;
+
+static int widest(const FrPlan *plan)
+{
+    int w = plan->padded;
+    if (plan->output > w) w = plan->output;
+    return plan->input > w ? plan->input : w;
+}
+
+static size_t lay_out(const FrPlan *plan, int count, char *base, Scratch *w)
+{
+    const size_t size = plan->kernels->size, VL = plan->kernels->lanes, pointer = sizeof(void *);
+    size_t row = 1, used = 0;
+    for (int i = 0; i < plan->stages; i++)
+        row += (size_t)plan->stage[i].panels * plan->stage[i].dg_width * VL * size;
+    ptrdiff_t target = DG_BYTES / row;
+    if (target < LEAST_ROWS) target = LEAST_ROWS;
+    if (target > MOST_ROWS) target = MOST_ROWS;
+    w->steps = target / count > 1 ? target / count : 1;
+    w->rows = w->steps * count;
+    w->x = fr_take(base, &used, w->rows * pointer);
+    w->prev = fr_take(base, &used, w->rows * pointer);
+    w->operand = fr_take(base, &used, w->rows * pointer);
+    w->dx = fr_take(base, &used, w->rows * pointer);
+    w->a = fr_take(base, &used, w->rows * pointer);
+    w->out = fr_take(base, &used, count * pointer);
+    w->cell_prev = fr_take(base, &used, count * pointer);
+    w->cell = fr_take(base, &used, count * pointer);
+    w->dy = fr_take(base, &used, count * pointer);
+    w->dh = fr_take(base, &used, count * pointer);
+    w->dc = fr_take(base, &used, count * pointer);
+    w->none = fr_take(base, &used, count * pointer);
+    w->start = fr_take(base, &used, (w->steps + 1) * sizeof(ptrdiff_t));
+    for (int i = 0; i < plan->stages; i++) {
+        const size_t bytes = (size_t)plan->stage[i].panels * plan->stage[i].dg_width * VL * size;
+        w->dg[i] = fr_take(base, &used, bytes * w->rows);
+        if (i == 0)
+            w->edge = fr_take(base, &used, bytes * count);
+    }
+    w->acc = fr_take(base, &used, (size_t)FR_GROUP * FR_MAX_WIDTH * VL * size);
+    w->zeros = fr_take(base, &used, (size_t)(widest(plan) + FR_MAX_WIDTH * VL) * size);
+    w->gathered = fr_take(base, &used, (size_t)(widest(plan) + 1 + FR_MAX_ROWS) * w->rows * size);
+    return used;
+}
+
+size_t fr_backward_scratch(const FrPlan *plan, int count)
+{
+    Scratch unused;
+    return lay_out(plan, count, NULL, &unused);
+}
+
+/* A product of gate gradients with a transposed weight matrix, and what becomes of its tiles. */
+typedef struct Sweep {
+    const FrStagePlan *from;  /* the stage whose gradients go in                                  */
+    const FrMatrix *matrix;   /* its input or its recurrent matrix                                */
+    ptrdiff_t packed;         /* where that stands, transposed                                    */
+    int width, at;            /* vectors of a gradient panel that belong to it, and the first     */
+    ptrdiff_t capacity;       /* rows of a gradient panel                                         */
+    ptrdiff_t live, rows;     /* rows from `live` on have no gradient yet: their product is 0     */
+    const FrStagePlan *stage; /* whose backward kernel takes the tiles; NULL: they are stored ... */
+    int add;                  /* ... or added                                                     */
+} Sweep;
+
+static Sweep through_input(const FrStagePlan *from, ptrdiff_t capacity)
+{
+    return (Sweep){from, &from->gx, from->gx_back, from->gx_width, from->gx_at, capacity, 0, 0, NULL, 0};
+}
+
+static Sweep through_recurrence(const FrStagePlan *from, ptrdiff_t capacity)
+{
+    return (Sweep){from, &from->rec, from->rec_back, from->rec_width, from->rec_at, capacity, 0, 0, NULL, 0};
+}
+
+/* Points w->a at `n` rows of gradients, the first of which is `row` of the buffer. */
+static void aim(const FrPlan *plan, const Scratch *w, const Sweep *v, const char *dg, ptrdiff_t row, ptrdiff_t n)
+{
+    const ptrdiff_t VL = plan->kernels->lanes;
+    for (ptrdiff_t r = 0; r < n; r++)
+        w->a[r] = fr_at(plan, dg, ((row + r) * v->from->dg_width + v->at) * VL);
+}
+
+static void sweep_tile(const FrBack *back, const Scratch *w, const Sweep *v, const FrTile *all, int q, int panels,
+                       ptrdiff_t r, int n)
+{
+    const FrPlan *plan = back->run->plan;
+    const FrKernels *k = plan->kernels;
+    const ptrdiff_t VL = k->lanes, out = v->matrix->depth_blocks * VL, depth = v->width * VL;
+    const ptrdiff_t panel = v->from->panels * depth * out;
+    FrProduct product = {
+        .a = w->a + r,
+        .panel = fr_at(plan, back->packed_back, v->packed + q * panel),
+        .init = w->zeros,
+        .out = w->acc,
+        .depth = depth, .chunks = r < v->live ? v->from->panels : 0,
+        .a_step = 1, .a_jump = v->capacity * v->from->dg_width * VL,
+        .panel_step = out, .out_row = out,
+        .panel_next = panel, .out_next = n * out,
+        .rows = n,
+    };
+    fr_products(k, v->matrix->depth_blocks, &product, panels);
+
+    FrTile tile = *all;
+    tile.rows = n;
+    tile.acc_panel = n * out;
+    for (int j = 0; j < FR_SLOTS; j++)
+        tile.slot[j] = all->slot[j] ? all->slot[j] + r : NULL;
+    if (!v->stage) {
+        k->store(&tile, v->add);
+        return;
+    }
+    tile.save = fr_at(plan, all->save, r * plan->cell->saves * VL);
+    tile.dg = fr_at(plan, all->dg, r * v->stage->dg_width * VL);
+    v->stage->backward(&tile);
+}
+
+/* All tiles of a sweep. `all` is a tile of all rows: pointers at row 0. */
+static void sweep(const FrBack *back, const Scratch *w, const Sweep *v, FrTile *all)
+{
+    const FrKernels *k = back->run->plan->kernels;
+    const int blocks = v->matrix->depth_blocks, most = k->tile_rows[blocks];
+    const int units = v->matrix->depth, hidden_blocks = (units + k->lanes - 1) / k->lanes;
+    const int even = fr_tile_rows(v->live ? v->live : v->rows, most), group = even >= FR_GROUP ? 1 : FR_GROUP / even;
+    all->units = units;
+    all->acc = w->acc;
+    all->acc_blocks = blocks;
+    all->blocks = v->stage ? v->stage->blocks : blocks;
+    for (int q = 0, panels; q < v->matrix->depth_panels; q += panels) {
+        panels = v->matrix->depth_panels - q < group ? v->matrix->depth_panels - q : group;
+        all->first = q * blocks;
+        all->count = panels * blocks;
+        if (all->first + all->count > hidden_blocks)
+            all->count = hidden_blocks - all->first;
+        for (ptrdiff_t r = 0, n; r < v->rows; r += n) {
+            n = fr_tile_rows((r < v->live ? v->live : v->rows) - r, most < FR_GROUP / panels ? most : FR_GROUP / panels);
+            sweep_tile(back, w, v, all, q, panels, r, (int)n);
+        }
+    }
+}
+
+/* Row pointers of the block's steps [first, last), and each step's first row. Returns the rows. */
+static ptrdiff_t gather_pointers(const FrBack *back, const Scratch *w, ptrdiff_t first, ptrdiff_t last, ptrdiff_t before)
+{
+    const FrRun *run = back->run;
+    const FrPlan *plan = run->plan;
+    const ptrdiff_t size = plan->kernels->size, padded = plan->padded * size;
+    ptrdiff_t rows = 0;
+    int n = fr_shrink(run, run->count, first);
+    for (ptrdiff_t s = first; s < last; rows += n, s++) {
+        n = fr_shrink(run, n, s);
+        w->start[s - first] = rows;
+        for (int j = 0; j < n; j++) {
+            w->x[rows + j] = fr_row(run, &run->x, j, s);
+            w->dx[rows + j] = fr_row(run, &back->dx, j, s);
+            w->prev[rows + j] = s ? fr_row(run, &run->y, j, s - 1)
+                                  : back->h0 ? back->h0 + run->row[j] * plan->output * size : w->zeros;
+            if (plan->stages > 1)
+                w->operand[rows + j] = run->ws_operand + (before + rows + j) * padded;
+        }
+    }
+    w->start[last - first] = rows;
+    return rows;
+}
+
+/* Row pointers of step s that change from step to step; `kept` is its first row in the workspace, `n_prev`
+ * the slots alive at the step before. */
+static void slot_pointers(const FrBack *back, const Scratch *w, ptrdiff_t s, int n, ptrdiff_t kept, int n_prev)
+{
+    const FrRun *run = back->run;
+    const FrPlan *plan = run->plan;
+    const ptrdiff_t size = plan->kernels->size, padded = plan->padded * size, c_row = plan->hidden * size;
+    for (int j = 0; j < n; j++) {
+        w->out[j] = fr_row(run, &run->y, j, s);
+        if (back->dy.base)
+            w->dy[j] = fr_row(run, &back->dy, j, s);
+        if (plan->cell->states < 2)
+            continue;
+        w->cell[j] = run->ws_cell + (kept + j) * padded;
+        w->cell_prev[j] = s ? run->ws_cell + (kept - n_prev + j) * padded
+                            : back->c0 ? (char *)back->c0 + run->row[j] * c_row : w->zeros;
+    }
+}
+
+/* Step s of the block that begins at `first`: every stage, last to first. */
+static void step(const FrBack *back, const Scratch *w, ptrdiff_t first, ptrdiff_t s, ptrdiff_t kept, int live)
+{
+    const FrRun *run = back->run;
+    const FrPlan *plan = run->plan;
+    const ptrdiff_t VL = plan->kernels->lanes, row = w->start[s - first], n = w->start[s - first + 1] - row;
+    const int last_of_block = s - first + 1 == w->steps, final = plan->stages - 1;
+    FrTile tile = {
+        .save_block = n * plan->cell->saves * VL,
+        .vectors = fr_at(plan, run->packed, plan->vectors),
+        .d_vectors = fr_at(plan, back->gradients, plan->d_vectors),
+        .padded = plan->padded,
+        .save = fr_at(plan, run->ws_save, kept * plan->hidden_blocks * plan->cell->saves * VL),
+        .slot = {(void *const *)w->prev + row, w->out, w->cell_prev, w->cell, NULL, NULL, w->dc},
+    };
+    for (int i = final; i >= 0; i--) {
+        const FrStagePlan *stage = &plan->stage[i], *from = &plan->stage[i == final ? 0 : i + 1];
+        const int over_edge = i == final && last_of_block;
+        Sweep v = through_recurrence(from, over_edge ? run->count : w->rows);
+        v.stage = stage;
+        v.rows = n;
+        v.live = i == final ? live : n;
+        if (i < final)
+            aim(plan, w, &v, w->dg[i + 1], row, n);
+        else if (over_edge)
+            aim(plan, w, &v, w->edge, 0, live);
+        else
+            aim(plan, w, &v, w->dg[0], row + n, live);
+        /* the output's gradient enters at the last stage; what a projection's operand gets is all of it */
+        tile.slot[FR_DY] = i == final && back->dy.base ? w->dy : NULL;
+        tile.slot[FR_DH] = i < final && final == plan->cell->stages ? w->none : w->dh;
+        tile.dg = fr_at(plan, w->dg[i], row * stage->dg_width * VL);
+        tile.dg_panel = w->rows * stage->dg_width * VL;
+        sweep(back, w, &v, &tile);
+    }
+}
+
+/* gradient += operand^T dg over the block's rows; the last row of the panel is the bias'. */
+static void weight_gradient(const FrBack *back, const Scratch *w, const Sweep *v, const void *const *operand,
+                            const char *dg, ptrdiff_t gradient, ptrdiff_t rows)
+{
+    const FrPlan *plan = back->run->plan;
+    const FrKernels *k = plan->kernels;
+    const ptrdiff_t VL = k->lanes, width = v->width * VL, depth = v->matrix->depth + 1;
+    const int tile = k->tile_rows[v->width];
+    const void *a[FR_MAX_ROWS];
+    k->gather(operand, rows, v->matrix->depth, tile, w->gathered);
+    for (int p = 0; p < v->from->panels; p++)
+        for (ptrdiff_t i = 0; i < depth; i += tile) {
+            char *out = fr_at(plan, back->gradients, gradient + (p * depth + i) * width);
+            for (int r = 0; r < tile; r++)
+                a[r] = fr_at(plan, w->gathered, i * rows + r);
+            const FrProduct product = {
+                .a = a,
+                .panel = fr_at(plan, dg, p * w->rows * v->from->dg_width * VL + v->at * VL),
+                .init = out, .out = out,
+                .depth = rows, .chunks = 1, .a_step = tile,
+                .panel_step = v->from->dg_width * VL, .init_row = width, .out_row = width,
+                .rows = depth - i < tile ? (int)(depth - i) : tile, .panels = 1,
+            };
+            k->product[v->width](&product);
+        }
+}
+
+/* Weight and input gradients of the block's rows. */
+static void block_gradients(const FrBack *back, const Scratch *w, ptrdiff_t rows)
+{
+    const FrPlan *plan = back->run->plan;
+    int add = back->dx_add;
+    for (int i = 0; i < plan->stages; i++) {
+        const FrStagePlan *s = &plan->stage[i];
+        const Sweep rec = through_recurrence(s, w->rows);
+        weight_gradient(back, w, &rec, i ? w->operand : w->prev, w->dg[i], s->rec_grad, rows);
+        if (!s->gx_width)
+            continue;
+        Sweep gx = through_input(s, w->rows);
+        weight_gradient(back, w, &gx, w->x, w->dg[i], s->gx_grad, rows);
+        FrTile tile = {.slot = {[FR_OUT] = (void *const *)w->dx}};
+        gx.live = gx.rows = rows;
+        gx.add = add;
+        aim(plan, w, &gx, w->dg[i], 0, rows);
+        sweep(back, w, &gx, &tile);
+        add = 1;
+    }
+}
+
+/* Keeps dg[0] of the block's first step, `n` rows, for the last step of the block before. */
+static void keep_edge(const FrPlan *plan, const Scratch *w, int count, int n)
+{
+    const FrStagePlan *s = &plan->stage[0];
+    const ptrdiff_t row = (ptrdiff_t)s->dg_width * plan->kernels->lanes * plan->kernels->size;
+    for (int p = 0; p < s->panels; p++)
+        memcpy(w->edge + p * count * row, w->dg[0] + p * w->rows * row, n * row);
+}
+
+static void begin(const FrBack *back, const Scratch *w)
+{
+    const FrRun *run = back->run;
+    const FrPlan *plan = run->plan;
+    const ptrdiff_t size = plan->kernels->size, VL = plan->kernels->lanes;
+    memset(w->zeros, 0, (widest(plan) + FR_MAX_WIDTH * VL) * size);
+    for (int j = 0; j < run->count; j++) {
+        w->dh[j] = back->dh + run->row[j] * plan->output * size;
+        w->dc[j] = back->dc + run->row[j] * plan->hidden * size;
+        w->none[j] = w->zeros;
+    }
+    for (int i = 0; i < plan->stages; i++) { /* hidden blocks that hold no unit are never written */
+        const FrStagePlan *s = &plan->stage[i];
+        if (s->panels * s->blocks > s->hidden_blocks)
+            memset(w->dg[i], 0, s->panels * w->rows * s->dg_width * VL * size);
+    }
+}
+
+void fr_backward(const FrBack *back)
+{
+    const FrRun *run = back->run;
+    const FrPlan *plan = run->plan;
+    Scratch w;
+    lay_out(plan, run->count, back->scratch, &w);
+    begin(back, &w);
+
+    const ptrdiff_t steps = run->count ? run->length[0] : 0;
+    ptrdiff_t kept = 0;
+    for (int j = 0; j < run->count; j++)
+        kept += run->length[j];
+    int live = 0; /* slots alive at the step after the one at hand */
+    for (ptrdiff_t last = steps, first; last > 0; last = first) {
+        first = (last - 1) / w.steps * w.steps;
+        ptrdiff_t rows = 0;
+        for (ptrdiff_t s = first, n = run->count; s < last; s++) {
+            n = fr_shrink(run, (int)n, s);
+            rows += n;
+        }
+        gather_pointers(back, &w, first, last, kept - rows);
+        for (ptrdiff_t s = last - 1; s >= first; s--) {
+            const int n = fr_grow(run, live, s), n_prev = s ? fr_grow(run, n, s - 1) : 0;
+            kept -= n;
+            slot_pointers(back, &w, s, n, kept, n_prev);
+            step(back, &w, first, s, kept, live);
+            live = n;
+        }
+        block_gradients(back, &w, rows);
+        if (first)
+            keep_edge(plan, &w, run->count, live);
+    }
+    if (!live)
+        return;
+    Sweep v = through_recurrence(&plan->stage[0], w.rows);
+    FrTile tile = {.slot = {[FR_OUT] = w.dh}};
+    v.live = v.rows = live;
+    v.add = 1;
+    aim(plan, &w, &v, w.dg[0], 0, live);
+    sweep(back, &w, &v, &tile);
+}

@@ -1,0 +1,101 @@
+# The C side of the engine; shapes, units and lifetimes are explained in the headers.
+
+cdef extern from "kernels/kernels.h" nogil:
+    ctypedef struct FrGates:
+        int count
+    ctypedef struct FrCell:
+        const char *name
+        int states
+        int vectors
+    ctypedef struct FrMatrix:
+        const FrGates *gates
+        int units, depth, blocks, panels
+    ctypedef struct FrProduct:
+        const void *const *a
+        const void *panel
+        const void *init
+        void *out
+        Py_ssize_t depth, chunks, a_step, a_jump, panel_step, init_row, out_row
+        int rows, panels
+    ctypedef struct FrKernels:
+        const char *isa
+        int lanes, size
+        const int *tile_rows
+        void (**product)(const FrProduct *)
+        void (**math)(const void *, void *, Py_ssize_t)
+    int FR_EXP, FR_SIGMOID, FR_TANH
+
+cdef extern from "plan.h" nogil:
+    ctypedef struct FrStagePlan:
+        FrMatrix gx
+        int panels, gx_width, hidden_blocks
+        Py_ssize_t gx_panels, gx_bias
+    ctypedef struct FrPlan:
+        const FrKernels *kernels
+        const FrCell *cell
+        int input, hidden, output, stages
+        FrStagePlan *stage
+        Py_ssize_t packed, packed_back, gradients
+    ctypedef struct FrParameters:
+        void *weight_ih
+        void *weight_hh
+        void *bias_ih
+        void *bias_hh
+        void *weight_hr
+        void **vector
+    const FrCell *fr_cells
+    int fr_cell_by_name(const char *)
+    void fr_plan(FrPlan *, const FrKernels *, int cell, int input, int hidden, int projection)
+    void fr_pack(const FrPlan *, const FrParameters *, void *)
+    void fr_pack_back(const FrPlan *, const FrParameters *, void *)
+    void fr_unpack_gradients(const FrPlan *, const void *, const FrParameters *)
+
+cdef extern from "sequence.h" nogil:
+    ctypedef struct FrRows:
+        char *base
+        Py_ssize_t time, batch
+    ctypedef struct FrRun:
+        const FrPlan *plan
+        int reverse, count
+        const int *row
+        const Py_ssize_t *length
+        FrRows x, y
+        const char *packed
+        char *h
+        char *c
+        char *ws_save
+        char *ws_cell
+        char *ws_operand
+        char *scratch
+    ctypedef struct FrBack:
+        const FrRun *run
+        const char *h0
+        const char *c0
+        FrRows dy, dx
+        int dx_add
+        char *dh
+        char *dc
+        const char *packed_back
+        char *gradients
+        char *scratch
+    ctypedef struct FrWorkspace:
+        size_t cell, operand, total
+    void fr_forward(const FrRun *, Py_ssize_t, Py_ssize_t)
+    void fr_backward(const FrBack *)
+    size_t fr_forward_scratch(const FrPlan *, int)
+    size_t fr_backward_scratch(const FrPlan *, int)
+    FrWorkspace fr_workspace(const FrPlan *, Py_ssize_t)
+
+cdef extern from "dispatch.h" nogil:
+    const char *fr_isa_name(int)
+    int fr_isa_hidden(int)
+    const FrKernels *fr_kernels(const char *, int)
+
+cdef extern from "pool.h" nogil:
+    ctypedef void (*FrTask)(void *, int) noexcept nogil
+    void fr_set_threads(int)
+    int fr_get_threads()
+    void fr_parallel(FrTask, void *, int)
+
+cdef extern from *:
+    const char *FR_VERSION

@@ -1,0 +1,46 @@
+/* Sizes and places, computed once per layer: how its matrices are cut into panels, where each packed
+ * matrix stands in its buffer, and how much scratch a run needs. Counts are elements. */
+#ifndef FR_PLAN_H
+#define FR_PLAN_H
+
+#include "kernels/kernels.h"
+
+extern const FrCell fr_cells[FR_CELLS];
+
+typedef struct FrStagePlan {
+    FrMatrix gx, rec;          /* weights of the input and of the recurrent product                  */
+    FrGates gx_gates, rec_gates;
+    int units, blocks, panels; /* hidden units, hidden blocks per panel, panels                      */
+    int hidden_blocks;         /* that hold units                                                    */
+    int gx_width, rec_width, dg_width; /* vectors of a panel in each product and in the gradients    */
+    int gx_at, rec_at;         /* first vector of each product's gradients in dg                     */
+    FrCellKernel forward, backward;
+    ptrdiff_t gx_panels, gx_bias, rec_panels, rec_bias; /* in the packed weights                     */
+    ptrdiff_t gx_back, rec_back;                        /* in the packed transposed weights          */
+    ptrdiff_t gx_grad, rec_grad;                        /* in the packed gradients                   */
+} FrStagePlan;
+
+typedef struct FrPlan {
+    const FrKernels *kernels;
+    const FrCell *cell;
+    int input, hidden, output; /* I, H, and the width of h: P with a projection, else H              */
+    int stages, hidden_blocks, padded; /* padded: H rounded up to whole vectors                      */
+    FrStagePlan stage[FR_MAX_STAGES];
+    ptrdiff_t packed, packed_back, gradients; /* sizes of the three buffers                          */
+    ptrdiff_t vectors, d_vectors;             /* the elementwise weights in the first and the last   */
+} FrPlan;
+
+/* The arrays of one layer's parameters for one direction; NULL where there is none. */
+typedef struct FrParameters {
+    void *weight_ih, *weight_hh, *bias_ih, *bias_hh, *weight_hr;
+    void *vector[3];
+} FrParameters;
+
+void fr_plan(FrPlan *plan, const FrKernels *kernels, int cell, int input, int hidden, int projection);
+int fr_cell_by_name(const char *name); /* -1 when unknown */
+
+void fr_pack(const FrPlan *plan, const FrParameters *p, void *packed);
+void fr_pack_back(const FrPlan *plan, const FrParameters *p, void *packed_back);
+void fr_unpack_gradients(const FrPlan *plan, const void *gradients, const FrParameters *grads);
+
+#endif

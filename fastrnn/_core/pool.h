@@ -1,0 +1,16 @@
+/* The process's worker threads. */
+#ifndef FR_POOL_H
+#define FR_POOL_H
+
+typedef void (*FrTask)(void *context, int index);
+
+/* How many threads may work, the calling one included; at least 1. Takes effect at the next call. */
+void fr_set_threads(int n);
+int fr_get_threads(void);
+
+/* task(context, 0 ... count - 1), on the caller and the workers; returns when all are done. When
+ * another caller is using the workers the caller does all itself, so concurrent calls never run more
+ * threads than callers + workers. */
+void fr_parallel(FrTask task, void *context, int count);
+
+#endif
