@@ -1,0 +1,449 @@
+"""Building blocks around recurrent layers: ``Embedding``, ``Linear``, ``Dropout``, ``Sequential``.
+
+Each follows one protocol: ``y = block(x)`` for inference, ``y, pullback = block.vjp(x)`` for
+training, ``dx = pullback(dy)`` for the backward pass, which adds the gradients of the
+parameters into ``block.grads``. A pullback can be called once, and not after the parameters
+were changed. ``y`` from ``vjp`` is read-only, because the next block's backward pass reads it.
+
+Imports numpy, ``params`` and ``_validate``. All dense products go through ``_matmul``.
+"""
+
+import numpy as np
+
+from . import _validate
+from .params import Module
+
+
+def _matmul(a, b):
+    """``a @ b`` of two matrices, either of which may be a transposed view."""
+    return np.matmul(a, b)
+
+
+def _kept(array, given):
+    """``array`` for the backward pass: a copy, if the caller could still write into it.
+
+    ``array`` is what checking made of the argument ``given``. Read-only arrays, such as the
+    ``y`` of another block's ``vjp``, are kept as they are.
+    """
+    if not array.flags.writeable:
+        return array
+    if isinstance(given, np.ndarray) and not np.may_share_memory(array, given):
+        return array
+    return array.copy()
+
+
+def _read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+class _Pullback:
+    """The backward pass of one ``vjp`` of a block: ``dx = pullback(dy)``, once."""
+
+    __slots__ = ("_module", "_version", "_shape", "_dtype", "_backward")
+
+    def __init__(self, module, y, backward):
+        self._module = module
+        self._version = module._version
+        self._shape, self._dtype = y.shape, y.dtype
+        self._backward = backward
+
+    def __call__(self, dy):
+        """Gradient with respect to ``x`` from ``dy``, the gradient with respect to ``y``."""
+        module = self._module
+        if module._editing:
+            module._sync()
+        _validate.pullback_ready(self._backward is None, module._version != self._version)
+        dy = _validate.real_array(dy, "dy", self._dtype, self._shape)
+        backward, self._backward = self._backward, None
+        return backward(dy)
+
+
+class Embedding(Module):
+    """A table of vectors looked up by index: ``y[...] = weight[x[...]]``.
+
+    Parameters
+    ----------
+    num_embeddings, embedding_dim : int
+        Rows ``V`` and columns ``E`` of the table.
+    dtype : {"float32", "float64"}
+    rng : None, int or numpy.random.Generator
+        Draws the initial ``weight (V, E)`` from N(0, 1).
+
+    Raises
+    ------
+    TypeError
+        In a call, if the indices are not integers.
+    ValueError
+        In a call, if an index is outside ``0..V-1``.
+
+    Examples
+    --------
+    >>> import fastrnn as fr
+    >>> table = fr.Embedding(100, 8, rng=0)
+    >>> table([[3, 1, 4], [1, 5, 9]]).shape
+    (2, 3, 8)
+    """
+
+    def __init__(self, num_embeddings, embedding_dim, *, dtype="float32", rng=None):
+        self.num_embeddings = _validate.positive_int(num_embeddings, "num_embeddings")
+        self.embedding_dim = _validate.positive_int(embedding_dim, "embedding_dim")
+        dtype, rng = _validate.float_dtype(dtype), _validate.generator(rng)
+        self._declare([("weight", (self.num_embeddings, self.embedding_dim))], dtype)
+        self._init_normal(rng)
+
+    def _config(self):
+        return {
+            "num_embeddings": self.num_embeddings,
+            "embedding_dim": self.embedding_dim,
+            "dtype": self.dtype.name,
+        }
+
+    def __call__(self, x):
+        """Look up: integers of any shape ``(...)`` -> ``(..., E)``."""
+        if self._editing:
+            self._sync()
+        index = _validate.indices(x, "x", self.num_embeddings)
+        return self._views["weight"].take(index, axis=0)
+
+    def vjp(self, x):
+        """Look up and prepare the backward pass: ``y (..., E), pullback``.
+
+        ``pullback(dy)`` returns None: indices have no gradient.
+        """
+        if self._editing:
+            self._sync()
+        index = _validate.indices(x, "x", self.num_embeddings)
+        y = _read_only(self._views["weight"].take(index, axis=0))
+        index = _kept(index, x)
+
+        def backward(dy):
+            _add_rows(self._grad_views["weight"], index.ravel(), dy.reshape(-1, y.shape[-1]))
+
+        return y, _Pullback(self, y, backward)
+
+
+def _add_rows(table, index, rows):
+    """``table[index[i]] += rows[i]`` for all ``i``, in a fixed order.
+
+    Sorted by index, the rows of an index that occurs often are summed at once; of the others,
+    the k-th occurrences of all of them are added together. The limit balances the number of
+    sums and of rounds. (V, E, rows) = (100, 256, 2500): 0.7 ms where ``np.add.at`` takes 4.2.
+    """
+    order = np.argsort(index, kind="stable")
+    ordered = index[order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    counts = np.diff(starts, append=index.size)
+    targets = ordered[starts]
+    often = counts > int(index.size**0.5)
+    for target, start, count in zip(targets[often], starts[often], counts[often]):
+        table[target] += rows[order[start : start + count]].sum(axis=0)
+    targets, starts, counts = targets[~often], starts[~often], counts[~often]
+    occurrence = 0
+    while targets.size:
+        table[targets] += rows[order[starts + occurrence]]
+        occurrence += 1
+        more = counts > occurrence
+        targets, starts, counts = targets[more], starts[more], counts[more]
+
+
+class Linear(Module):
+    """An affine map of the last axis: ``y = x weight^T + bias``.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Sizes ``I`` and ``O``.
+    bias : bool
+    dtype : {"float32", "float64"}
+    rng : None, int or numpy.random.Generator
+        Draws ``weight (O, I)`` and ``bias (O,)`` from U(-1/sqrt(I), 1/sqrt(I)), as
+        ``torch.nn.Linear`` does.
+
+    Raises
+    ------
+    ValueError
+        In a call, if the last axis of ``x`` is not ``I``.
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> head = fr.Linear(8, 3, rng=0)
+    >>> y, pullback = head.vjp(np.ones((5, 2, 8)))
+    >>> y.shape, pullback(np.ones((5, 2, 3))).shape
+    ((5, 2, 3), (5, 2, 8))
+    >>> head.grads["bias"]
+    array([10., 10., 10.], dtype=float32)
+    """
+
+    def __init__(self, in_features, out_features, bias=True, *, dtype="float32", rng=None):
+        self.in_features = _validate.positive_int(in_features, "in_features")
+        self.out_features = _validate.positive_int(out_features, "out_features")
+        self.bias = _validate.boolean(bias, "bias")
+        dtype, rng = _validate.float_dtype(dtype), _validate.generator(rng)
+        specs = [("weight", (self.out_features, self.in_features))]
+        if self.bias:
+            specs.append(("bias", (self.out_features,)))
+        self._declare(specs, dtype)
+        self._init_uniform(rng, self.in_features**-0.5)
+
+    def _config(self):
+        return {
+            "in_features": self.in_features,
+            "out_features": self.out_features,
+            "bias": self.bias,
+            "dtype": self.dtype.name,
+        }
+
+    def _forward(self, x):
+        """``x`` checked and converted, and ``y``."""
+        if self._editing:
+            self._sync()
+        x = _validate.last_axis(x, "x", self.in_features, self.dtype)
+        y = _matmul(x.reshape(-1, self.in_features), self._views["weight"].T)
+        if self.bias:
+            y += self._views["bias"]
+        return x, y.reshape(*x.shape[:-1], self.out_features)
+
+    def __call__(self, x):
+        """``(..., I)`` -> ``(..., O)``, any leading axes."""
+        return self._forward(x)[1]
+
+    def vjp(self, x):
+        """``y (..., O), pullback``; ``pullback(dy)`` returns ``dx (..., I)``."""
+        checked, y = self._forward(x)
+        x = _kept(checked, x)
+
+        def backward(dy):
+            dy = dy.reshape(-1, self.out_features)
+            self._grad_views["weight"] += _matmul(dy.T, x.reshape(-1, self.in_features))
+            if self.bias:
+                self._grad_views["bias"] += dy.sum(axis=0)
+            return _matmul(dy, self._views["weight"]).reshape(x.shape)
+
+        return _read_only(y), _Pullback(self, y, backward)
+
+
+def dropout_mask(rng, p, shape, dtype):
+    """An inverted dropout mask: 0 with probability ``p``, else ``1 / (1 - p)``.
+
+    Drawn in float32 whatever ``dtype`` is, so the same rng state gives the same mask in both.
+    """
+    keep = rng.random(shape, dtype=np.float32) >= p
+    return np.asarray(np.multiply(keep, 1 / (1 - p) if p < 1 else 0.0, dtype=dtype))
+
+
+class Dropout(Module):
+    """Zeroes each element with probability ``p`` in ``vjp`` and scales the others by 1/(1-p).
+
+    A plain call is the identity. Source: Srivastava et al., JMLR 15 (2014), in the inverted
+    form.
+
+    Parameters
+    ----------
+    p : float
+        In [0, 1]; an attribute that can be set.
+    rng : None, int or numpy.random.Generator
+        Draws the masks; an attribute that can be set. Same rng state, same masks.
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> drop = fr.Dropout(0.5, rng=0)
+    >>> y, pullback = drop.vjp(np.ones(4))
+    >>> bool((pullback(np.ones(4)) == y).all())
+    True
+    """
+
+    def __init__(self, p=0.5, *, rng=None):
+        self.p = p
+        self._declare([], np.dtype(np.float32))
+        self.rng = rng
+
+    @property
+    def p(self):
+        """The probability of zeroing an element."""
+        return self._p
+
+    @p.setter
+    def p(self, value):
+        self._p = _validate.probability(value, "p")
+
+    def _config(self):
+        return {"p": self.p}
+
+    def __call__(self, x):
+        """The identity; integers become float64."""
+        return _validate.floating(x, "x")
+
+    def vjp(self, x):
+        """``y, pullback`` in the shape and floating dtype of ``x``."""
+        checked = _validate.floating(x, "x")
+        if self.p == 0:
+            y = _kept(checked, x)
+            return _read_only(y), _Pullback(self, y, np.copy)
+        mask = dropout_mask(self.rng, self.p, checked.shape, checked.dtype)
+        y = np.multiply(checked, mask, out=np.empty_like(checked))
+        return _read_only(y), _Pullback(self, y, lambda dy: np.multiply(dy, mask, out=mask))
+
+
+class _SequentialPullback:
+    """The backward pass of one ``vjp`` of a ``Sequential``."""
+
+    __slots__ = ("_versions", "_pullbacks")
+
+    def __init__(self, versions, pullbacks):
+        self._versions = versions  # (leaf, its version in the forward pass)
+        self._pullbacks = pullbacks  # (pullback, whether it returns (dx, dstate0))
+
+    def __call__(self, dy):
+        """Gradient with respect to ``x`` from ``dy``, the gradient with respect to ``y``."""
+        for leaf, _ in self._versions:
+            if leaf._editing:
+                leaf._sync()
+        stale = any(leaf._version != version for leaf, version in self._versions)
+        _validate.pullback_ready(self._pullbacks is None, stale)
+        pullbacks = self._pullbacks
+        for pullback, recurrent in reversed(pullbacks):
+            dy = pullback(_validate.given(dy, "dy"))
+            if recurrent:
+                dy, _ = dy
+            self._pullbacks = None  # only now: a refused dy leaves everything usable
+        return dy
+
+
+class Sequential(Module):
+    """Modules one after another.
+
+    A recurrent layer starts from zero states, receives ``lengths`` and passes on its ``y``.
+    Parameters are named ``0.weight``, ``1.weight_ih_l0`` and are the arrays of the modules
+    themselves; a module that occurs twice shares its parameters.
+
+    Parameters
+    ----------
+    *modules : Module
+        At least one.
+
+    Examples
+    --------
+    >>> import fastrnn as fr
+    >>> model = fr.Sequential(fr.Embedding(20, 4), fr.Dropout(0.1), fr.Linear(4, 2))
+    >>> list(model.parameters)
+    ['0.weight', '2.weight', '2.bias']
+    >>> model([1, 2, 3]).shape
+    (3, 2)
+    """
+
+    _takes_lengths = True
+
+    def __init__(self, *modules):
+        self._setup(_validate.sequential_modules(modules, Module))
+
+    def _setup(self, modules):
+        self._modules = tuple(modules)
+
+    @classmethod
+    def _of(cls, modules):
+        """An instance of these modules, whatever the constructor of a subclass takes."""
+        self = cls.__new__(cls)
+        self._setup(modules)
+        return self
+
+    def __call__(self, x, lengths=None):
+        """The last module's output for ``x``, the first one's input."""
+        for module in self._modules:
+            if module._recurrent:
+                x, _ = module(x, lengths=lengths)
+            elif module._takes_lengths:
+                x = module(x, lengths=lengths)
+            else:
+                x = module(x)
+        return x
+
+    def vjp(self, x, lengths=None):
+        """``y, pullback``; ``dx = pullback(dy)`` is None after an Embedding."""
+        leaves = self._leaves()
+        generators = [leaf._rng for leaf in leaves if getattr(leaf, "_rng", None) is not None]
+        before = [generator.bit_generator.state for generator in generators]
+        for leaf in leaves:
+            if leaf._editing:
+                leaf._sync()
+        versions = [(leaf, leaf._version) for leaf in leaves]
+        try:
+            x, pullbacks = self._vjp_chain(x, lengths)
+        except BaseException:  # a refused call has no effect: not on dropout masks either
+            for generator, state in zip(generators, before):
+                generator.bit_generator.state = state
+            raise
+        return x, _SequentialPullback(versions, pullbacks)
+
+    def _vjp_chain(self, x, lengths):
+        pullbacks = []
+        for module in self._modules:
+            if module._recurrent:
+                x, _, pullback = module.vjp(x, lengths=lengths)
+            elif module._takes_lengths:
+                x, pullback = module.vjp(x, lengths=lengths)
+            else:
+                x, pullback = module.vjp(x)
+            pullbacks.append((pullback, module._recurrent))
+        return x, pullbacks
+
+    def __len__(self):
+        return len(self._modules)
+
+    def __iter__(self):
+        return iter(self._modules)
+
+    def __getitem__(self, index):
+        return self._modules[index]
+
+    def modules(self):
+        yield self
+        for module in self._modules:
+            yield from module.modules()
+
+    def _leaves(self):
+        leaves = {id(leaf): leaf for module in self._modules for leaf in module._leaves()}
+        return list(leaves.values())
+
+    def _owners(self):
+        return {
+            f"{i}.{name}": owner
+            for i, module in enumerate(self._modules)
+            for name, owner in module._owners().items()
+        }
+
+    @property
+    def rng(self):
+        """Setting it gives one Generator to every module inside that draws dropout masks."""
+        drawing = [leaf for leaf in self._leaves() if hasattr(leaf, "_rng")]
+        return drawing[0].rng if drawing else None
+
+    @rng.setter
+    def rng(self, value):
+        generator = _validate.generator(value)
+        for leaf in self._leaves():
+            if hasattr(leaf, "_rng"):
+                leaf.rng = generator
+
+    def zero_grad(self):
+        for leaf in self._leaves():
+            leaf.zero_grad()
+
+    def __reduce_ex__(self, protocol):
+        attributes = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
+        return _sequential_of, (type(self), self._modules), attributes
+
+    def __setstate__(self, attributes):
+        self.__dict__.update(attributes)
+
+    def __repr__(self):
+        lines = [f"({i}): {module!r}" for i, module in enumerate(self._modules)]
+        inside = "\n".join(lines).replace("\n", "\n  ")
+        return f"{type(self).__name__}(\n  {inside}\n)"
+
+
+def _sequential_of(cls, modules):
+    """``cls._of`` as a function that pickle can name."""
+    return cls._of(modules)
