@@ -1,0 +1,20 @@
+"""fastrnn: recurrent neural networks on the CPU, fast.
+
+    layers      RNN, LSTM, GRU                     blocks      Embedding, Linear, Dropout, Sequential
+    losses      loss and gradient in one call      optim       SGD, RMSprop, Adam, AdamW, clipping
+    serialize   save, load                         threads     how many threads work
+    reference   the equations in NumPy, to compare with; never imported by the package
+"""
+
+from . import losses, optim
+from ._core.engine import version as __version__
+from .blocks import Dropout, Embedding, Linear, Sequential
+from .layers import GRU, LSTM, RNN
+from .serialize import load, save
+from .threads import get_num_threads, num_threads, set_num_threads, show_config
+
+__all__ = [
+    "GRU", "LSTM", "RNN", "Dropout", "Embedding", "Linear", "Sequential",
+    "get_num_threads", "load", "losses", "num_threads", "optim", "save", "set_num_threads",
+    "show_config",
+]  # fmt: skip
