@@ -5,18 +5,14 @@ training, ``dx = pullback(dy)`` for the backward pass, which adds the gradients 
 parameters into ``block.grads``. A pullback can be called once, and not after the parameters
 were changed. ``y`` from ``vjp`` is read-only, because the next block's backward pass reads it.
 
-Imports numpy, ``params`` and ``_validate``. All dense products go through ``_matmul``.
+Imports numpy, ``params`` and ``_validate``. Dense products are the engine's, or BLAS's where it gains.
 """
 
 import numpy as np
 
 from . import _validate
+from ._core import engine, products
 from .params import Module
-
-
-def _matmul(a, b):
-    """``a @ b`` of two matrices, either of which may be a transposed view."""
-    return np.matmul(a, b)
 
 
 def _kept(array, given):
@@ -200,9 +196,7 @@ class Linear(Module):
         if self._editing:
             self._sync()
         x = _validate.last_axis(x, "x", self.in_features, self.dtype)
-        y = _matmul(x.reshape(-1, self.in_features), self._views["weight"].T)
-        if self.bias:
-            y += self._views["bias"]
+        y = engine.matmul(x.reshape(-1, self.in_features), self._views["weight"].T, self._views.get("bias"))
         return x, y.reshape(*x.shape[:-1], self.out_features)
 
     def __call__(self, x):
@@ -216,10 +210,11 @@ class Linear(Module):
 
         def backward(dy):
             dy = dy.reshape(-1, self.out_features)
-            self._grad_views["weight"] += _matmul(dy.T, x.reshape(-1, self.in_features))
+            rows = x.reshape(-1, self.in_features)
+            products.gradient(dy, rows, transpose_a=True, add_to=self._grad_views["weight"])
             if self.bias:
                 self._grad_views["bias"] += dy.sum(axis=0)
-            return _matmul(dy, self._views["weight"]).reshape(x.shape)
+            return products.gradient(dy, self._views["weight"]).reshape(x.shape)
 
         return _read_only(y), _Pullback(self, y, backward)
 

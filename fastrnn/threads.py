@@ -132,30 +132,16 @@ class num_threads:
         return False
 
 
-def _blas():
-    """Name and version of the BLAS that large products use, without loading it."""
-    import numpy
-    import scipy
-
-    found = []
-    for package in (scipy, numpy):
-        try:
-            blas = package.show_config(mode="dicts")["Build Dependencies"]["blas"]
-            found.append(f"{blas['name']} {blas['version']} ({package.__name__})")
-        except (AttributeError, KeyError, TypeError):
-            found.append(f"unknown ({package.__name__})")
-    return ", ".join(found)
-
-
 def show_config():
     """Print version, instruction sets built and chosen, BLAS and threads."""
     import fastrnn
+    from fastrnn._core import blas
 
     lines = {
         "fastrnn": fastrnn.__version__,
         "instruction sets built": " ".join(engine.built()),
         "instruction set chosen": engine.isa(),
-        "BLAS": _blas(),
+        "BLAS": f"{blas.description()}, {blas.pool_threads()} threads",
         "threads": f"{get_num_threads()} (default {default_num_threads()})",
     }
     width = max(map(len, lines))

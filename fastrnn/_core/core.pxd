@@ -1,40 +1,21 @@
 # The C side of the engine; shapes, units and lifetimes are explained in the headers.
 
 cdef extern from "kernels/kernels.h" nogil:
-    ctypedef struct FrGates:
-        int count
     ctypedef struct FrCell:
         const char *name
         int states
         int vectors
-    ctypedef struct FrMatrix:
-        const FrGates *gates
-        int units, depth, blocks, panels
-    ctypedef struct FrProduct:
-        const void *const *a
-        const void *panel
-        const void *init
-        void *out
-        Py_ssize_t depth, chunks, a_step, a_jump, panel_step, init_row, out_row
-        int rows, panels
     ctypedef struct FrKernels:
         const char *isa
         int lanes, size
-        const int *tile_rows
-        void (**product)(const FrProduct *)
         void (**math)(const void *, void *, Py_ssize_t)
     int FR_EXP, FR_SIGMOID, FR_TANH
 
 cdef extern from "plan.h" nogil:
-    ctypedef struct FrStagePlan:
-        FrMatrix gx
-        int panels, gx_width, hidden_blocks
-        Py_ssize_t gx_panels, gx_bias
     ctypedef struct FrPlan:
         const FrKernels *kernels
         const FrCell *cell
-        int input, hidden, output, stages
-        FrStagePlan *stage
+        int input, hidden, output
         Py_ssize_t packed, packed_back, gradients
     ctypedef struct FrParameters:
         void *weight_ih
@@ -85,6 +66,19 @@ cdef extern from "sequence.h" nogil:
     size_t fr_forward_scratch(const FrPlan *, int)
     size_t fr_backward_scratch(const FrPlan *, int)
     FrWorkspace fr_workspace(const FrPlan *, Py_ssize_t)
+
+cdef extern from "gemm.h" nogil:
+    ctypedef struct FrGemm:
+        const FrKernels *kernels
+        const char *a
+        const char *b
+        const char *bias
+        char *c
+        char *scratch
+        Py_ssize_t rows, columns, depth, a_row, a_step, b_step, b_column, c_row
+        int add
+    size_t fr_gemm_scratch(const FrGemm *)
+    void fr_gemm(const FrGemm *)
 
 cdef extern from "dispatch.h" nogil:
     const char *fr_isa_name(int)

@@ -118,6 +118,8 @@ typedef struct FrKernels {
     void (*unpack_add)(const FrMatrix *, const void *panels, void *w, void *bias);
     void (*add)(const void *src, void *dst, ptrdiff_t n); /* dst += src                              */
     void (*gather)(const void *const *rows, ptrdiff_t n, int width, int tile, void *out);
+    void (*panel)(const void *b, ptrdiff_t step, ptrdiff_t column, ptrdiff_t depth, ptrdiff_t count, ptrdiff_t wide,
+                  void *out);
     void (*math[FR_MATHS])(const void *src, void *dst, ptrdiff_t n);
 } FrKernels;
 

@@ -1,0 +1,250 @@
+# One evaluation of a recurrent layer and its backward pass; part of engine.pyx.
+
+cdef class Pullback:
+    """One evaluation of a layer, and, after ``vjp``, all that its backward pass reads.
+
+    ``dx, dstate0 = pullback(dy, dstate=None)`` runs BPTT and adds the parameter gradients to
+    ``layer.grads``. It may be called once.
+    """
+    cdef Recurrent layer
+    cdef Py_ssize_t steps, batch, version
+    cdef bint ragged, unbatched, used
+    cdef object x, h0, c0               # as given; None is zeros
+    cdef list inputs, outputs, masks    # by layer: what it read, what it computed, dropout of its input
+    cdef list workspaces                # by layer and direction and part
+    cdef Py_ssize_t *lengths            # of every slot
+    cdef int *rows                      # batch row of every slot; slots are ordered part by part
+    cdef int parts                      # sets of sequences, one per thread
+    cdef FrRun *runs                    # [layer][direction][part]
+
+    def __dealloc__(self):
+        free(self.lengths)
+        free(self.runs)
+
+    cdef int first_slot(self, int part) noexcept:
+        cdef int each = <int>(self.batch // self.parts), larger = <int>(self.batch % self.parts)
+        return part * each + max(0, part - (self.parts - larger))
+
+    cdef int share(self, object lengths) except -1:
+        """Deals the sequences out: equal parts in order, or, when ragged, every parts-th of the
+        sequences sorted by length, longest first."""
+        cdef Py_ssize_t i, slot = 0, n = self.batch
+        self.parts = self.layer.parts_for(self.steps, n)
+        self.lengths = <Py_ssize_t *>malloc(n * (sizeof(Py_ssize_t) + sizeof(int)) + 1)
+        if self.lengths == NULL:
+            raise MemoryError()
+        self.rows = <int *>(self.lengths + n)
+        if not self.ragged:
+            for i in range(n):
+                self.lengths[i] = self.steps
+                self.rows[i] = <int>i
+            return 0
+        order = np.argsort(-lengths, kind="stable")
+        for chosen in sorted((order[part::self.parts] for part in range(self.parts)), key=len):
+            for row in chosen:
+                self.rows[slot] = row
+                self.lengths[slot] = lengths[row]
+                slot += 1
+        return 0
+
+    cdef object window(self, FrRows *rows, object array, Py_ssize_t width, Py_ssize_t column, bint batch_first):
+        """Points `rows` at the columns from `column` on of a (T, B, width) or (B, T, width) array."""
+        cdef Py_ssize_t size = self.layer.size
+        rows.base = data_of(array)
+        if rows.base != NULL:
+            rows.base += column * size
+        rows.time = width * size * (1 if batch_first else self.batch)
+        rows.batch = width * size * (self.steps if batch_first else 1)
+
+    cdef int lay_out(self, int l, object x, object y, object h, object c, bint keep) except -1:
+        """Fills the runs of one layer."""
+        cdef Recurrent layer = self.layer
+        cdef FrPlan *plan = layer.plan(l)
+        cdef bint first = l == 0, last = l == layer.num_layers - 1
+        cdef Py_ssize_t i, rows, size = layer.size
+        cdef FrRun *run
+        cdef FrWorkspace ws
+        cdef int d, p, at
+        for d in range(layer.num_directions):
+            at = l * layer.num_directions + d
+            for p in range(self.parts):
+                run = &self.runs[at * self.parts + p]
+                run.plan = plan
+                run.reverse = d
+                run.count = self.first_slot(p + 1) - self.first_slot(p)
+                run.row = self.rows + self.first_slot(p)
+                run.length = self.lengths + self.first_slot(p)
+                self.window(&run.x, x, plan.input, 0, first and layer.batch_first)
+                self.window(&run.y, y, plan.output * layer.num_directions, d * plan.output,
+                            last and layer.batch_first)
+                run.packed = (<_Buffer>layer.packed[at]).data
+                run.h = data_of(h) + at * self.batch * plan.output * size
+                run.c = NULL if c is None else data_of(c) + at * self.batch * plan.hidden * size
+                if keep:
+                    rows = 0
+                    for i in range(run.count):
+                        rows += run.length[i]
+                    ws = fr_workspace(plan, rows)
+                    buffer = _Buffer(ws.total)
+                    self.workspaces.append(buffer)
+                    run.ws_save = (<_Buffer>buffer).data
+                    run.ws_cell = run.ws_save + ws.cell if c is not None else NULL
+                    run.ws_operand = run.ws_save + ws.operand
+        return 0
+
+    cdef object evaluate(self, bint keep):
+        """(y, h, c) with all axes; c is None without a cell state."""
+        cdef Recurrent layer = self.layer
+        cdef Py_ssize_t width = layer.output_size * layer.num_directions, T = self.steps, B = self.batch
+        cdef int l, layers = layer.num_layers, tasks = layer.num_directions * self.parts
+        cdef cnp.npy_intp[3] shape
+        cdef Py_ssize_t block = T, first, inner = B * width * layer.size
+        shape[0] = layers * layer.num_directions
+        shape[1] = B
+        shape[2] = layer.output_size
+        h = cnp.PyArray_ZEROS(3, shape, layer.type_number, 0) if self.h0 is None else cnp.PyArray_NewCopy(self.h0, cnp.NPY_CORDER)
+        c = None
+        if layer.states == 2:
+            shape[2] = layer.hidden_size
+            c = cnp.PyArray_ZEROS(3, shape, layer.type_number, 0) if self.c0 is None else cnp.PyArray_NewCopy(self.c0, cnp.NPY_CORDER)
+        shape[0], shape[1] = (B, T) if layer.batch_first else (T, B)
+        shape[2] = width
+        y = cnp.PyArray_ZEROS(3, shape, layer.type_number, 0) if self.ragged else cnp.PyArray_EMPTY(3, shape, layer.type_number, 0)
+        self.runs = <FrRun *>calloc(layers * tasks + 1, sizeof(FrRun))
+        if self.runs == NULL:
+            raise MemoryError()
+        self.inputs, self.outputs, self.masks, self.workspaces = [], [], [], []
+        if T == 0 or B == 0:
+            self.outputs = [y] * layers
+            return y, h, c
+
+        if layers > 1 and not keep and layer.num_directions == 1 and T * inner > INNER_BYTES:
+            block = max(1, INNER_BYTES // inner)
+        x = self.x
+        scratch = layer.take_scratch(self)
+        for l in range(layers):
+            if l:
+                x = self.outputs[l - 1]
+                mask = layer._mask(self.ragged, x.shape) if keep and layer._dropout else None
+                self.masks.append(mask)
+                if mask is not None:
+                    x = np.multiply(x, mask)
+            out = y
+            if l < layers - 1:
+                shape[0], shape[1] = block, B
+                out = cnp.PyArray_ZEROS(3, shape, layer.type_number, 0) if self.ragged else cnp.PyArray_EMPTY(3, shape, layer.type_number, 0)
+            self.inputs.append(x)
+            self.outputs.append(out)
+            self.lay_out(l, x, out, h, c, keep)
+            layer.lend_scratch(scratch, self.runs + l * tasks, tasks)
+            if block == T:
+                self.run(l, tasks, 0, T)
+        if block < T:
+            for first in range(0, T, block):
+                for l in range(layers):
+                    # inner arrays hold one block: absolute step `first` stands at their start
+                    for i in range(tasks):
+                        if l:
+                            self.runs[l * tasks + i].x.base = data_of(self.outputs[l - 1]) - first * inner
+                        if l < layers - 1:
+                            self.runs[l * tasks + i].y.base = data_of(self.outputs[l]) - first * inner
+                    self.run(l, tasks, first, min(T, first + block))
+        layer.scratch = scratch
+        return y, h, c
+
+    cdef int run(self, int l, int tasks, Py_ssize_t first, Py_ssize_t last) except -1:
+        cdef Job job
+        job.runs = self.runs + l * tasks
+        job.first = first
+        job.last = last
+        if self.layer.flops(last - first, self.batch) < NOGIL_FLOPS:
+            fr_parallel(forward_task, &job, tasks)
+        else:
+            with nogil:
+                fr_parallel(forward_task, &job, tasks)
+        return 0
+
+    cdef object back_layer(self, int l, object dy, object dh, object dc):
+        """BPTT through one layer: its dx; dh and dc are rewritten to the initial states' gradients."""
+        cdef Recurrent layer = self.layer
+        cdef FrPlan *plan = layer.plan(l)
+        cdef bint first = l == 0, last = l == layer.num_layers - 1
+        cdef Py_ssize_t i, width = plan.output * layer.num_directions, size = layer.size
+        # the larger parts need not be the ones that need more: blocks hold whole steps
+        cdef size_t need = max(fr_backward_scratch(plan, self.first_slot(1)),
+                               fr_backward_scratch(plan, <int>self.batch - self.first_slot(self.parts - 1)))
+        cdef size_t gradients = (plan.gradients * size + 63) & ~<size_t>63
+        cdef int d, p, at
+        cdef FrBack *back
+        x = self.inputs[l]
+        dx = np.zeros_like(x) if self.ragged else np.empty_like(x)
+        memory = _Buffer(self.parts * (need + gradients + sizeof(FrBack)))
+        cdef char *base = (<_Buffer>memory).data
+        cdef FrBack *backs = <FrBack *>(base + self.parts * (need + gradients))
+        for d in range(layer.num_directions):
+            at = l * layer.num_directions + d
+            for p in range(self.parts):
+                back = &backs[p]
+                back.run = &self.runs[at * self.parts + p]
+                back.h0 = NULL if self.h0 is None else data_of(self.h0) + at * self.batch * plan.output * size
+                back.c0 = NULL if self.c0 is None else data_of(self.c0) + at * self.batch * plan.hidden * size
+                self.window(&back.dy, dy, width, d * plan.output, last and layer.batch_first)
+                self.window(&back.dx, dx, plan.input, 0, first and layer.batch_first)
+                back.dx_add = d
+                back.dh = data_of(dh) + at * self.batch * plan.output * size
+                back.dc = NULL if dc is None else data_of(dc) + at * self.batch * plan.hidden * size
+                back.packed_back = (<_Buffer>layer.packed_back[at]).data
+                back.gradients = base + p * gradients
+                back.scratch = base + self.parts * gradients + p * need
+            with nogil:
+                fr_parallel(backward_task, backs, self.parts)
+            for p in range(self.parts):
+                fr_unpack_gradients(plan, base + p * gradients, &layer.gradient_pointers[at])
+        return dx
+
+    def __call__(self, dy=None, dstate=None):
+        """Back-propagation through time.
+
+        Parameters
+        ----------
+        dy : ndarray, optional
+            Gradient of the loss with respect to ``y``, in its shape; None is zeros.
+        dstate : ndarray or tuple, optional
+            With respect to the final state, in its form; None, or None in it, is zeros.
+
+        Returns
+        -------
+        dx : ndarray
+            In the shape of ``x``.
+        dstate0 : ndarray or tuple
+            In the form of the state.
+
+        Raises
+        ------
+        RuntimeError
+            When called a second time, or after the layer's weights were changed.
+        """
+        cdef Recurrent layer = self.layer
+        cdef int l
+        y = self.outputs[self.layer.num_layers - 1] if self.outputs is not None else None
+        layer.current()
+        layer._ready(self.used, self.version != layer._version)
+        dy, states = layer._check_gradients(layer, dy, dstate, (<object>y).shape, self.batch, self.unbatched)
+        self.used = True
+        names = (layer.output_size, layer.hidden_size)[:layer.states]
+        rows = layer.num_layers * layer.num_directions
+        carry = [np.zeros((rows, self.batch, n), layer.dtype) if s is None else np.array(s, order="C")
+                 for n, s in zip(names, states)]
+        dc = carry[1] if layer.states == 2 else None
+        dx = dy
+        if self.steps == 0 or self.batch == 0:
+            dx = np.zeros_like(self.x)
+        else:
+            layer.pack_back()
+            for l in range(layer.num_layers - 1, -1, -1):
+                dx = self.back_layer(l, dx, carry[0], dc)
+                if l and self.masks[l - 1] is not None:
+                    np.multiply(dx, self.masks[l - 1], out=dx)
+        self.inputs = self.outputs = self.masks = self.workspaces = None
+        self.x = self.h0 = self.c0 = None
+        return layer.shaped(self.unbatched, dx), layer.state_of(self.unbatched, carry)

@@ -1,0 +1,80 @@
+# Matrix products on the packed micro-kernel, and kernels by name for tests; part of engine.pyx.
+
+def math(str name, array, str isa_name=None):
+    """exp, sigmoid or tanh of a float array by one instruction set's kernel."""
+    source = np.ascontiguousarray(array)
+    cdef bytes isa_bytes = isa_name.encode() if isa_name else _isa
+    cdef const FrKernels *k = fr_kernels(isa_bytes, source.itemsize)
+    cdef int which = {"exp": FR_EXP, "sigmoid": FR_SIGMOID, "tanh": FR_TANH}[name]
+    result = np.empty_like(source)
+    k.math[which](cnp.PyArray_DATA(source), cnp.PyArray_DATA(result), source.size)
+    return result
+
+
+
+cdef void gemm_task(void *context, int i) noexcept nogil:
+    cdef FrGemm *g = &(<FrGemm *>context)[i]
+    fr_gemm(g)
+
+
+cdef object strided(object array, Py_ssize_t *row, Py_ssize_t *column):
+    """A 2-D array as it is when C can read it with strides of whole elements; else a copy."""
+    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(array)
+    if not cnp.PyArray_ISBEHAVED_RO(array) or cnp.PyArray_STRIDE(array, 0) % size or cnp.PyArray_STRIDE(array, 1) % size:
+        array = cnp.PyArray_NewCopy(array, cnp.NPY_CORDER)
+    row[0] = cnp.PyArray_STRIDE(array, 0) // size
+    column[0] = cnp.PyArray_STRIDE(array, 1) // size
+    return array
+
+
+def matmul(a, b, bias=None, out=None, str isa_name=None):
+    """``a @ b + bias``, or ``out += a @ b``.
+
+    Parameters
+    ----------
+    a, b : ndarray
+        ``(rows, depth)`` and ``(depth, columns)`` of one float dtype, any strides: transposes cost nothing.
+    bias : ndarray, optional
+        ``(columns,)``, contiguous.
+    out : ndarray, optional
+        ``(rows, columns)``, rows contiguous, added to.
+
+    Returns
+    -------
+    ndarray
+        ``(rows, columns)``. A row has the same bits whatever the other rows and the number of threads.
+    """
+    cdef FrGemm g
+    cdef FrGemm *jobs
+    cdef int i, parts
+    cdef Py_ssize_t column, rows = a.shape[0]
+    memset(&g, 0, sizeof(FrGemm))
+    cdef bytes name = isa_name.encode() if isa_name else _isa
+    g.kernels = fr_kernels(name, a.itemsize)
+    a = strided(a, &g.a_row, &g.a_step)
+    b = strided(b, &g.b_step, &g.b_column)
+    g.add = out is not None
+    if out is None:
+        out = np.empty((rows, b.shape[1]), a.dtype)
+    g.a, g.b, g.bias, g.c = data_of(a), data_of(b), data_of(bias), data_of(out)
+    g.columns, g.depth = b.shape[1], a.shape[1]
+    g.c_row = cnp.PyArray_STRIDE(out, 0) // cnp.PyArray_ITEMSIZE(out)
+    parts = <int>max(1, min(fr_get_threads(), rows, 2.0 * rows * g.columns * g.depth / LEAST_FLOPS_PER_THREAD))
+    cdef size_t scratch = fr_gemm_scratch(&g)
+    memory = _Buffer(parts * (sizeof(FrGemm) + scratch) + 64)
+    cdef char *base = (<_Buffer>memory).data
+    jobs = <FrGemm *>(base + parts * scratch)
+    for i in range(parts):
+        jobs[i] = g
+        jobs[i].a = g.a + rows * i // parts * g.a_row * g.kernels.size
+        jobs[i].c = g.c + rows * i // parts * g.c_row * g.kernels.size
+        jobs[i].rows = rows * (i + 1) // parts - rows * i // parts
+        jobs[i].scratch = base + i * scratch
+    with nogil:
+        fr_parallel(gemm_task, jobs, parts)
+    return out
+
+
+def product(a, w, bias, str isa_name=None):
+    """``a @ w.T + bias`` by one instruction set's kernels, for tests."""
+    return matmul(np.ascontiguousarray(a), np.ascontiguousarray(w).T, np.ascontiguousarray(bias), None, isa_name)

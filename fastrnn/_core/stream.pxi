@@ -1,0 +1,101 @@
+# A layer stepped through time; part of engine.pyx.
+
+cdef class Stream:
+    """A layer stepped through time. It owns its buffers; a step allocates nothing but the view it
+    returns. Weights edited meanwhile reach it at its next ``reset``."""
+    cdef Recurrent layer
+    cdef Py_ssize_t batch
+    cdef Pullback call                  # its runs, one per layer
+    cdef object h, c, y0, y1, inner, memory, _check_step, _check_state
+    cdef bint odd
+
+    def __init__(self, Recurrent layer, Py_ssize_t batch_size, check_step, check_state):
+        self.layer, self.batch = layer, batch_size
+        self._check_step, self._check_state = check_step, check_state
+        self.reset()
+
+    def reset(self, state=None):
+        """Start again from ``state`` (zeros when None), with the layer's weights as they are now.
+
+        Parameters
+        ----------
+        state : ndarray or tuple, optional
+            As a call of the layer takes it, with its batch axis.
+        """
+        cdef Recurrent layer = self.layer
+        cdef Pullback call
+        cdef FrRun *run
+        cdef int l
+        states = self._check_state(layer, state, self.batch)
+        rows = (layer.num_layers, self.batch)
+        arrays = [np.zeros((*rows, n), layer.dtype) if s is None else np.array(s, order="C")
+                  for n, s in zip((layer.output_size, layer.hidden_size), states)]
+        call = Pullback.__new__(Pullback)
+        layer.pack()
+        call.layer, call.steps, call.batch = layer, 1, self.batch
+        call.share(None)
+        call.parts = 1
+        call.runs = <FrRun *>calloc(layer.num_layers, sizeof(FrRun))
+        if call.runs == NULL:
+            raise MemoryError()
+        call.workspaces = [layer.packed]   # these weights stay alive with the stream
+        self.h, self.c = arrays[0], arrays[1] if layer.states == 2 else None
+        self.y0 = np.zeros((self.batch, layer.output_size), layer.dtype)
+        self.y1 = np.zeros_like(self.y0)
+        self.inner = np.zeros((2, self.batch, layer.output_size), layer.dtype)
+        self.memory = _Buffer(max(fr_forward_scratch(&layer.plans[0], self.batch),
+                                  fr_forward_scratch(&layer.plans[1], self.batch)))
+        for l in range(layer.num_layers):
+            run = &call.runs[l]
+            call.lay_out(l, self.inner[(l + 1) % 2], self.inner[l % 2], self.h, self.c, False)
+            run.scratch = (<_Buffer>self.memory).data
+            run.x.batch = run.plan.input * layer.size
+            run.y.batch = layer.output_size * layer.size
+        self.call = call
+
+    @property
+    def state(self):
+        """A copy of the state: ``(L, B, H)``, for LSTM ``(h, c)``."""
+        if self.layer.states == 1:
+            return self.h.copy()
+        return self.h.copy(), self.c.copy()
+
+    def step(self, x_t):
+        """One time step.
+
+        Parameters
+        ----------
+        x_t : ndarray
+            ``(B, I)``, or ``(I,)`` for batch 1; may be the ``y_t`` of the step before.
+
+        Returns
+        -------
+        y_t : ndarray
+            ``(B, H)`` or ``(H,)`` (``P`` with a projection): read-only, valid until the next step.
+        """
+        cdef Recurrent layer = self.layer
+        cdef Pullback call = self.call
+        cdef int l, ndim = 2
+        cdef cnp.npy_intp[2] shape
+        cdef bint single
+        if plain(x_t, layer.type_number, 1):
+            single = self.batch == 1 and cnp.PyArray_DIM(x_t, 0) == layer.input_size
+            if not single:
+                x_t, single = self._check_step(layer, x_t, self.batch)
+        elif (plain(x_t, layer.type_number, 2) and cnp.PyArray_DIM(x_t, 0) == self.batch
+              and cnp.PyArray_DIM(x_t, 1) == layer.input_size):
+            single = False
+        else:
+            x_t, single = self._check_step(layer, x_t, self.batch)
+        y = self.y1 if self.odd else self.y0
+        self.odd = not self.odd
+        call.runs[0].x.base = <char *>cnp.PyArray_DATA(x_t)
+        call.runs[layer.num_layers - 1].y.base = <char *>cnp.PyArray_DATA(y)
+        for l in range(layer.num_layers):
+            fr_forward(&call.runs[l], 0, 1)
+        shape[0], shape[1] = self.batch, layer.output_size
+        view = cnp.PyArray_SimpleNewFromData(1 if single else 2, &shape[1] if single else shape, layer.type_number,
+                                             cnp.PyArray_DATA(y))
+        cnp.PyArray_CLEARFLAGS(view, cnp.NPY_ARRAY_WRITEABLE)
+        cnp.set_array_base(view, y)
+        return view
