@@ -1,0 +1,324 @@
+"""The documents tested: their examples run, what they name exists, and no equation is lost.
+
+A check of text is a function from texts to the list of what is wrong in them, so that it can be
+shown a wrong text too. Python examples in the documents are complete: each runs by itself.
+"""
+
+import doctest
+import importlib
+import inspect
+import io
+import pkgutil
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+import fastrnn as fr
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+#: Where a path that a document names may begin.
+FOLDERS = [ROOT, ROOT / "fastrnn", ROOT / "fastrnn/_core"]
+
+
+def short(path):
+    return str(path.relative_to(ROOT))
+
+
+# ---- Examples -----------------------------------------------------------------------------------
+
+
+def fenced(text, language):
+    """(line of the first statement, code) of every fenced block of one language."""
+    for match in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.M | re.S):
+        yield text.count("\n", 0, match.start()) + 2, match[1]
+
+
+EXAMPLES = [
+    pytest.param(path, line, code, id=f"{short(path)}:{line}")
+    for path in DOCUMENTS
+    for line, code in fenced(path.read_text(), "python")
+]
+
+
+@pytest.mark.parametrize("path, line, code", EXAMPLES)
+def test_example(path, line, code, tmp_path, monkeypatch):
+    """Warnings are errors; files go to a folder of their own; tracebacks name the document's line."""
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exec(compile("\n" * (line - 1) + code, str(path), "exec"), {"__name__": "__main__"})
+
+
+def test_the_readme_has_its_examples():
+    """Inference with PyTorch's weights, training, streaming: short, and each checks what it says."""
+    codes = [code for _, code in fenced((ROOT / "README.md").read_text(), "python")]
+    assert len(codes) == 3
+    for code, word in zip(codes, ("load_state_dict(", ".vjp(", ".stream("), strict=True):
+        assert word in code and "assert" in code
+        assert len([line for line in code.splitlines() if line.strip()]) <= 30
+
+
+def public_modules():
+    """The modules whose names have no underscore, and the package itself."""
+    yield fr
+    for module in pkgutil.walk_packages(fr.__path__, "fastrnn."):
+        if not any(part.startswith("_") for part in module.name.split(".")):
+            yield importlib.import_module(module.name)
+
+
+DOCTESTS = [
+    pytest.param(test, id=test.name)
+    for module in public_modules()
+    for test in doctest.DocTestFinder(exclude_empty=True).find(module)
+    if test.examples
+]
+
+
+@pytest.mark.parametrize("test", DOCTESTS)
+def test_docstring(test, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = io.StringIO()
+    result = doctest.DocTestRunner(verbose=False).run(test, out=said.write)
+    assert result.failed == 0, said.getvalue()
+
+
+def public_objects():
+    """Name -> class or function, of everything in the contract."""
+    for name in fr.__all__:
+        thing = getattr(fr, name)
+        if not inspect.ismodule(thing):
+            yield name, thing
+            continue
+        for inner, member in vars(thing).items():
+            own = getattr(member, "__module__", None) == thing.__name__
+            if own and not inner.startswith("_") and callable(member):
+                yield f"{name}.{inner}", member
+
+
+@pytest.mark.parametrize("name, thing", [pytest.param(*pair, id=pair[0]) for pair in public_objects()])
+def test_public_docstring(name, thing):
+    """Every public name has a docstring; every class but a base and every loss an example in it."""
+    text = inspect.getdoc(thing) or ""
+    assert text.strip(), f"{name} has no docstring"
+    if inspect.isclass(thing) and name != "optim.Optimizer" or name.startswith("losses."):
+        assert ">>>" in text, f"{name} has no example"
+
+
+# ---- Commands -----------------------------------------------------------------------------------
+
+
+def make_targets(makefile):
+    """The targets that a reader may call: those declared phony."""
+    declared = re.findall(r"^\.PHONY:((?:.*\\\n)*.*)$", makefile, re.M)
+    rules = set(re.findall(r"^([\w-]+)(?:[ \w./-]*):(?!=)", makefile, re.M))
+    return {name for line in declared for name in line.replace("\\\n", " ").split()} & rules
+
+
+def unknown_targets(document, makefile):
+    """Targets in `make NAME` of a document that the Makefile does not have."""
+    code = re.findall(r"`([^`\n]+)`", document)
+    code += [line for _, block in fenced(document, "sh") for line in block.splitlines()]
+    named = [m[1] for line in code for m in re.finditer(r"(?:^|\s)make ([a-z][\w-]*)", line)]
+    return sorted(set(named) - make_targets(makefile))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=short)
+def test_make_targets_exist(path):
+    assert unknown_targets(path.read_text(), (ROOT / "Makefile").read_text()) == []
+
+
+def test_unknown_targets_are_noticed():
+    makefile = ".PHONY: demo test \\\n    all\ndemo: x\n\trun\ntest:\n\trun\nall: demo\nx := 1\n"
+    document = "`make demo`, `make fast`\n\n```sh\nFASTRNN_ISA=x make test\nmake quick\n```\n"
+    assert unknown_targets(document, makefile) == ["fast", "quick"]
+
+
+def test_the_two_commands():
+    """They are all there is in the README's first block."""
+    _, block = next(fenced((ROOT / "README.md").read_text(), "sh"))
+    assert block.split("\n") == ["make demo", "make test", ""]
+
+
+def module_commands(document):
+    """The subcommands in `python -m fastrnn NAME` of a document or of the Makefile."""
+    return set(re.findall(r"(?:python|\$\(PY\)) -m fastrnn ([a-z]+)", document))
+
+
+COMMANDS = set().union(*(module_commands(p.read_text()) for p in [*DOCUMENTS, ROOT / "Makefile"]))
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_command_exists(command):
+    done = subprocess.run([sys.executable, "-m", "fastrnn", command, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# ---- Links and paths ----------------------------------------------------------------------------
+
+
+def anchors(text):
+    """The anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#{1,6} +(.+?) *$", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(path):
+    """Relative links of a document that lead to no file, or to no heading in it."""
+    broken = []
+    text = re.sub(r"`[^`\n]*`", "", path.read_text())
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = path.parent / name if name else path
+        if not file.exists() or anchor and anchor not in anchors(file.read_text()):
+            broken.append(target)
+    return broken
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=short)
+def test_links(path):
+    assert broken_links(path) == []
+
+
+def test_broken_links_are_noticed(tmp_path):
+    document = tmp_path / "a.md"
+    (tmp_path / "b.md").write_text("# One (two)\n")
+    good = "[x](b.md) [x](b.md#one-two) [x](#here) ![x](b.md) [x](https://example.org/c.md) `a[i](j)`\n"
+    document.write_text("# Here\n" + good + "[x](c.md) [x](b.md#two) [x](#there)\n")
+    assert broken_links(document) == ["c.md", "b.md#two", "#there"]
+
+
+def missing_paths(text, folders):
+    """Files that a document names in backticks and that are nowhere; NAME and the like stand for any."""
+    named = re.findall(r"`([\w./-]+\.(?:py|pyx|c|h|inc|def|md|toml|svg))`", text)
+    placeholder = r"[A-Z]{4,}(?<!README)(?<!CHANGELOG)(?<!CONTRIBUTING)(?<!LICENSE)"
+    there = (name for name in named if not re.search(rf"\b(?:vec_)?{placeholder}\.", name))
+    return [name for name in there if not any((folder / name).exists() for folder in folders)]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=short)
+def test_paths(path):
+    assert missing_paths(path.read_text(), FOLDERS) == []
+
+
+def test_missing_paths_are_noticed(tmp_path):
+    (tmp_path / "a.py").touch()
+    text = "`a.py` `simd/vec_NAME.h` `b.py` `kernels/FAMILY.inc` `README.md` `x.y` `a.py b`"
+    assert missing_paths(text, [tmp_path]) == ["b.py", "README.md"]
+
+
+def test_the_figure_is_a_figure():
+    """Well-formed, small, and self-contained."""
+    from xml.etree import ElementTree
+
+    path = ROOT / "docs/figure.svg"
+    root = ElementTree.fromstring(path.read_text())
+    assert root.tag.endswith("svg") and path.stat().st_size < 16_000
+    links = [value for item in root.iter() for key, value in item.attrib.items() if key.endswith("href")]
+    assert all(link.startswith("#") for link in links)
+
+
+# ---- Equation numbers ---------------------------------------------------------------------------
+
+NUMBER = r"\(([A-Z])(\d+)\)"
+
+
+def defined(page):
+    """The numbers that have a row of their own in the page, in order."""
+    return [letter + number for letter, number in re.findall(rf"^\| {NUMBER} \|", page, re.M)]
+
+
+def cited(text):
+    """The numbers in a text; (L1)-(L8) is all of them from L1 to L8."""
+    found = {letter + number for letter, number in re.findall(NUMBER, text)}
+    for first, start, last, end in re.findall(rf"{NUMBER}[-–]{NUMBER}", text):
+        assert first == last and int(start) < int(end), f"({first}{start})-({last}{end}) is no range"
+        found |= {f"{first}{n}" for n in range(int(start), int(end) + 1)}
+    return found
+
+
+def comments(text):
+    """The comments of a C file."""
+    return "\n".join(re.findall(r"/\*.*?\*/|//[^\n]*", text, re.S))
+
+
+PAGE = (ROOT / "docs/equations.md").read_text()
+ORACLE = (ROOT / "fastrnn/reference.py").read_text()
+#: The groups that are one cell, or part of one: not functions, products, sequences and blocks.
+CELL_GROUPS = sorted({name[0] for name in defined(PAGE)} - set("FASB"))
+KERNELS = {p.name: comments(p.read_text()) for p in sorted((ROOT / "fastrnn/_core/kernels").glob("*.inc"))}
+
+
+def test_numbers_are_defined_once_and_in_order():
+    """In each group forward from 1, backward from 11, parameter gradients from 21, without gaps."""
+    numbers = defined(PAGE)
+    assert len(numbers) == len(set(numbers)) > 100
+    for letter in sorted({name[0] for name in numbers} - {"B"}):  # B is several small groups in one
+        group = sorted(int(name[1:]) for name in numbers if name[0] == letter)
+        for ten in (0, 10, 20):
+            part = [n - ten for n in group if ten < n <= ten + 10]
+            # (A12) is the backward of (A2): its numbers are all there, but not in order
+            assert part == list(range(1, len(part) + 1)), f"{letter}: {group}"
+
+
+@pytest.mark.parametrize("name", ["oracle", "page", *KERNELS])
+def test_cited_numbers_exist(name):
+    text = {"oracle": ORACLE, "page": PAGE, **KERNELS}[name]
+    assert cited(text) - set(defined(PAGE)) == set()
+
+
+@pytest.mark.parametrize("group", CELL_GROUPS)
+def test_every_number_of_a_cell_is_cited(group):
+    """By the oracle, and by the kernels of its family."""
+    numbers = {name for name in defined(PAGE) if name[0] == group}
+    assert len(numbers) >= 3
+    assert numbers - cited(ORACLE) == set()
+    assert numbers - cited("\n".join(KERNELS.values())) == set()
+
+
+def test_every_cell_is_cited():
+    """Each family's file cites equations, forward and backward."""
+    table = (ROOT / "fastrnn/_core/kernels/cells.def").read_text()
+    for cell in re.findall(r"^CELL\d\((\w+),", table, re.M):
+        (home,) = [
+            p.name
+            for p in sorted((ROOT / "fastrnn/_core/kernels").glob("*.inc"))
+            if re.search(rf"\b{cell}_forward|\({cell}, ", p.read_text())
+        ]
+        numbers = {int(name[1:]) for name in cited(KERNELS[home])}
+        assert any(n < 10 for n in numbers) and any(n > 10 for n in numbers), home
+
+
+def test_wrong_numbers_are_noticed():
+    assert cited("a (L1) b (P2)-(P4), (T, B) (1) f(X) (J1)–(J2)") == {"L1", "P2", "P3", "P4", "J1", "J2"}
+    assert comments("x = SAVED(A1); /* (L1)\n (L2) */ y // (L3)\n(L4)") == "/* (L1)\n (L2) */\n// (L3)"
+    with pytest.raises(AssertionError, match="no range"):
+        cited("(L8)-(L1)")
+
+
+# ---- Manners ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=short)
+def test_documents_keep_to_the_subject(path):
+    """No path of one machine; no line that is not finished."""
+    wrong = re.findall(r"(?:/home/|/root/|/tmp/|/work/)\S*|\bTODO\b|\bFIXME\b|\bTBD\b", path.read_text())
+    assert wrong == []
+
+
+def test_the_changelog_names_the_version():
+    assert f"\n## {fr.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_map_of_the_engine_names_every_file():
+    core = ROOT / "fastrnn/_core"
+    text = (core / "__init__.py").read_text()
+    files = {p.name for p in core.iterdir() if p.suffix in (".c", ".pyx", ".pxi", ".pxd", ".py")}
+    folders = {f"{p.name}/" for p in core.iterdir() if p.is_dir() and p.name != "__pycache__"}
+    assert not [name for name in files - {"__init__.py"} | folders if name not in text]
