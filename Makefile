@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 PY := .venv/bin/python
-ISAS := scalar avx2 avx512 neon
+ISAS := $(shell sed -n 's/^TARGET(\([a-z0-9]*\),.*/\1/p' fastrnn/_core/targets/targets.def)
 # What tests/interop compares with; torch comes first, so that nothing chooses its version.
 TORCH := torch==2.13.0
 INTEROP := safetensors

@@ -2,8 +2,13 @@
 
     engine.pyx          arrays -> plan -> scratch -> release the GIL -> run; the only file that sees
                         both Python and C
+      evaluation.pxi    ... one evaluation of a layer, and its pullback
+      stream.pxi        ... a layer stepped through time
+      matrix.pxi        ... products of plain matrices; kernels by name, for tests
     core.pxd            the C side as Cython sees it
     sequence.c bptt.c   THE time loop: forward; backward (BPTT)
+      sequence_impl.h   ... what the two share: rows, tiles, products of many rows
+    gemm.c              a matrix product on the same micro-kernel
     plan.c              sizes and places of packed weights, gradients, what is kept for backward
     dispatch.c          which instruction set runs; the only place that asks the CPU
     pool.c              the worker threads
@@ -13,5 +18,6 @@
                         instruction set
     targets/            targets.def: the list of instruction sets; one file each, which compiles
                         all kernels for it
+    products.py         BLAS or our own product
     blas.pyx            the only user of scipy's BLAS
 """

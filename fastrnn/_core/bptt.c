@@ -11,6 +11,7 @@ typedef struct Scratch {
     ptrdiff_t steps, rows;       /* of a block                                                  */
     const void **x, **prev, **operand, **dx; /* by row of the block                             */
     const void **a;              /* operand rows of the product at hand                         */
+    const void **column;         /* columns of what `gathered` holds                            */
     void **out, **cell_prev, **cell, **dy, **dh, **dc, **none; /* by slot                       */
     ptrdiff_t *start;            /* by step of the block: its first row                         */
     char *dg[FR_MAX_STAGES];     /* [panel][row of the block][dg_width][VL]                     */
@@ -41,6 +42,7 @@ static size_t lay_out(const FrPlan *plan, int count, char *base, Scratch *w)
     w->operand = fr_take(base, &used, w->rows * pointer);
     w->dx = fr_take(base, &used, w->rows * pointer);
     w->a = fr_take(base, &used, w->rows * pointer);
+    w->column = fr_take(base, &used, (widest(plan) + 1) * pointer);
     w->out = fr_take(base, &used, count * pointer);
     w->cell_prev = fr_take(base, &used, count * pointer);
     w->cell = fr_take(base, &used, count * pointer);
@@ -55,7 +57,7 @@ static size_t lay_out(const FrPlan *plan, int count, char *base, Scratch *w)
         if (i == 0)
             w->edge = fr_take(base, &used, bytes * count);
     }
-    w->acc = fr_take(base, &used, (size_t)FR_GROUP * FR_MAX_WIDTH * VL * size);
+    w->acc = fr_take(base, &used, (size_t)FR_ROWS * FR_MAX_WIDTH * VL * size);
     w->zeros = fr_take(base, &used, (size_t)(widest(plan) + FR_MAX_WIDTH * VL) * size);
     w->gathered = fr_take(base, &used, (size_t)(widest(plan) + 1 + FR_MAX_ROWS) * w->rows * size);
     return used;
@@ -97,61 +99,60 @@ static void aim(const FrPlan *plan, const Scratch *w, const Sweep *v, const char
         w->a[r] = fr_at(plan, dg, ((row + r) * v->from->dg_width + v->at) * VL);
 }
 
-static void sweep_tile(const FrBack *back, const Scratch *w, const Sweep *v, const FrTile *all, int q, int panels,
-                       ptrdiff_t r, int n)
+static void finish(const FrKernels *k, const Sweep *v, const FrTile *tile)
+{
+    if (v->stage)
+        v->stage->backward(tile);
+    else
+        k->store(tile, v->add);
+}
+
+/* All tiles of a sweep. `all` is a tile of all rows: its pointers at row 0. */
+static void sweep(const FrBack *back, const Scratch *w, const Sweep *v, const FrTile *all)
 {
     const FrPlan *plan = back->run->plan;
     const FrKernels *k = plan->kernels;
-    const ptrdiff_t VL = k->lanes, out = v->matrix->depth_blocks * VL, depth = v->width * VL;
-    const ptrdiff_t panel = v->from->panels * depth * out;
+    const int blocks = v->matrix->depth_blocks, units = v->matrix->depth;
+    const int hidden_blocks = (units + k->lanes - 1) / k->lanes;
+    const int one_tile = v->rows <= k->tile_rows[blocks] && (v->live == v->rows || !v->live);
+    const int group = one_tile && v->rows < FR_GROUP ? FR_GROUP / (int)v->rows : 1;
+    const ptrdiff_t out = (ptrdiff_t)blocks * k->lanes, depth = (ptrdiff_t)v->width * k->lanes;
     FrProduct product = {
-        .a = w->a + r,
-        .panel = fr_at(plan, back->packed_back, v->packed + q * panel),
+        .a = w->a,
+        .panel = fr_at(plan, back->packed_back, v->packed),
         .init = w->zeros,
-        .out = w->acc,
-        .depth = depth, .chunks = r < v->live ? v->from->panels : 0,
-        .a_step = 1, .a_jump = v->capacity * v->from->dg_width * VL,
+        .depth = depth, .chunks = v->live ? v->from->panels : 0,
+        .a_step = 1, .a_jump = v->capacity * v->from->dg_width * k->lanes,
         .panel_step = out, .out_row = out,
-        .panel_next = panel, .out_next = n * out,
-        .rows = n,
+        .panel_next = v->from->panels * depth * out, .out_next = v->rows * out,
     };
-    fr_products(k, v->matrix->depth_blocks, &product, panels);
-
     FrTile tile = *all;
-    tile.rows = n;
-    tile.acc_panel = n * out;
-    for (int j = 0; j < FR_SLOTS; j++)
-        tile.slot[j] = all->slot[j] ? all->slot[j] + r : NULL;
-    if (!v->stage) {
-        k->store(&tile, v->add);
-        return;
-    }
-    tile.save = fr_at(plan, all->save, r * plan->cell->saves * VL);
-    tile.dg = fr_at(plan, all->dg, r * v->stage->dg_width * VL);
-    v->stage->backward(&tile);
-}
-
-/* All tiles of a sweep. `all` is a tile of all rows: pointers at row 0. */
-static void sweep(const FrBack *back, const Scratch *w, const Sweep *v, FrTile *all)
-{
-    const FrKernels *k = back->run->plan->kernels;
-    const int blocks = v->matrix->depth_blocks, most = k->tile_rows[blocks];
-    const int units = v->matrix->depth, hidden_blocks = (units + k->lanes - 1) / k->lanes;
-    const int even = fr_tile_rows(v->live ? v->live : v->rows, most), group = even >= FR_GROUP ? 1 : FR_GROUP / even;
-    all->units = units;
-    all->acc = w->acc;
-    all->acc_blocks = blocks;
-    all->blocks = v->stage ? v->stage->blocks : blocks;
+    tile.units = units;
+    tile.acc = w->acc;
+    tile.acc_blocks = blocks;
+    tile.blocks = v->stage ? v->stage->blocks : blocks;
     for (int q = 0, panels; q < v->matrix->depth_panels; q += panels) {
         panels = v->matrix->depth_panels - q < group ? v->matrix->depth_panels - q : group;
-        all->first = q * blocks;
-        all->count = panels * blocks;
-        if (all->first + all->count > hidden_blocks)
-            all->count = hidden_blocks - all->first;
-        for (ptrdiff_t r = 0, n; r < v->rows; r += n) {
-            n = fr_tile_rows((r < v->live ? v->live : v->rows) - r, most < FR_GROUP / panels ? most : FR_GROUP / panels);
-            sweep_tile(back, w, v, all, q, panels, r, (int)n);
+        tile.first = q * blocks;
+        tile.count = fr_blocks_in(tile.first, panels * blocks, hidden_blocks);
+        if (one_tile) {
+            product.out = w->acc;
+            product.rows = tile.rows = (int)v->rows;
+            tile.acc_panel = v->rows * out;
+            fr_products(k, blocks, &product, panels);
+            finish(k, v, &tile);
+            continue;
         }
+        for (ptrdiff_t r = 0; r < v->rows; r += tile.rows) {
+            fr_tile_at(plan, v->stage ? v->stage : v->from, &tile, all, r);
+            tile.rows = fr_tile_rows((r < v->live ? v->live : v->rows) - r, FR_ROWS);
+            product.a = w->a + r;
+            product.out = w->acc;
+            product.chunks = r < v->live ? v->from->panels : 0;
+            fr_tall_product(k, blocks, &product, tile.rows);
+            finish(k, v, &tile);
+        }
+        fr_next_panel(k, &product);
     }
 }
 
@@ -243,23 +244,21 @@ static void weight_gradient(const FrBack *back, const Scratch *w, const Sweep *v
     const FrKernels *k = plan->kernels;
     const ptrdiff_t VL = k->lanes, width = v->width * VL, depth = v->matrix->depth + 1;
     const int tile = k->tile_rows[v->width];
-    const void *a[FR_MAX_ROWS];
     k->gather(operand, rows, v->matrix->depth, tile, w->gathered);
-    for (int p = 0; p < v->from->panels; p++)
-        for (ptrdiff_t i = 0; i < depth; i += tile) {
-            char *out = fr_at(plan, back->gradients, gradient + (p * depth + i) * width);
-            for (int r = 0; r < tile; r++)
-                a[r] = fr_at(plan, w->gathered, i * rows + r);
-            const FrProduct product = {
-                .a = a,
-                .panel = fr_at(plan, dg, p * w->rows * v->from->dg_width * VL + v->at * VL),
-                .init = out, .out = out,
-                .depth = rows, .chunks = 1, .a_step = tile,
-                .panel_step = v->from->dg_width * VL, .init_row = width, .out_row = width,
-                .rows = depth - i < tile ? (int)(depth - i) : tile, .panels = 1,
-            };
-            k->product[v->width](&product);
-        }
+    for (ptrdiff_t i = 0; i < depth; i++)
+        w->column[i] = fr_at(plan, w->gathered, i / tile * tile * rows + i % tile);
+    FrProduct product = {
+        .a = w->column,
+        .panel = fr_at(plan, dg, v->at * VL),
+        .init = fr_at(plan, back->gradients, gradient), .out = fr_at(plan, back->gradients, gradient),
+        .depth = rows, .chunks = 1, .a_step = tile,
+        .panel_step = v->from->dg_width * VL, .init_row = width, .out_row = width,
+        .panel_next = w->rows * v->from->dg_width * VL, .init_next = depth * width, .out_next = depth * width,
+    };
+    for (int p = 0; p < v->from->panels; p++) {
+        fr_tall_product(k, v->width, &product, depth);
+        fr_next_panel(k, &product);
+    }
 }
 
 /* Weight and input gradients of the block's rows. */

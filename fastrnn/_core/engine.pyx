@@ -296,6 +296,8 @@ cdef class Recurrent:
         """The call's arguments checked, and its sequences dealt out."""
         cdef Pullback call = Pullback.__new__(Pullback)
         cdef int t = self.batch_first
+        if self.plans == NULL:
+            raise RuntimeError("layer: its constructor has not run")
         if not (lengths is None and plain(x, self.type_number, 3) and cnp.PyArray_DIM(x, 2) == self.input_size
                 and self.plain_state(state, cnp.PyArray_DIM(x, 1 - t))):
             x, state, lengths, call.unbatched = self._check_inputs(self, x, state, lengths)

@@ -26,7 +26,7 @@ static size_t lay_out(const FrPlan *plan, int count, char *base, Scratch *w)
     w->operand = fr_take(base, &used, count * sizeof(void *));
     for (int i = 0; i < plan->stages; i++)
         w->gx[i] = fr_take(base, &used, (size_t)plan->stage[i].panels * plan->stage[i].gx_width * VL * size * w->rows);
-    w->acc = fr_take(base, &used, (size_t)FR_GROUP * FR_MAX_WIDTH * VL * size);
+    w->acc = fr_take(base, &used, (size_t)FR_ROWS * FR_MAX_WIDTH * VL * size);
     w->operands = fr_take(base, &used, plan->stages > 1 ? (size_t)count * plan->padded * size : 0);
     w->save = fr_take(base, &used, plan->cell->stages > 1 ? (size_t)count * plan->padded * plan->cell->saves * size : 0);
     return used;
@@ -62,72 +62,72 @@ static void input_products(const FrRun *run, const Scratch *w, ptrdiff_t rows)
         const ptrdiff_t width = (ptrdiff_t)s->gx_width * k->lanes, panel = plan->input * width;
         if (!s->gx_width)
             continue;
-        const int together = rows <= k->pair_rows[s->gx_width] ? s->panels : 1;
-        for (int p = 0; p < s->panels; p += together)
-            for (ptrdiff_t r = 0, n; r < rows; r += n) {
-                n = fr_tile_rows(rows - r, k->tile_rows[s->gx_width]);
-                FrProduct product = {
-                    .a = w->x + r,
-                    .panel = fr_at(plan, run->packed, s->gx_panels + p * panel),
-                    .init = fr_at(plan, run->packed, s->gx_bias + p * width),
-                    .out = fr_at(plan, w->gx[i], (p * w->rows + r) * width),
-                    .depth = plan->input, .chunks = 1, .a_step = 1,
-                    .panel_step = width, .out_row = width,
-                    .panel_next = panel, .init_next = width, .out_next = w->rows * width,
-                    .rows = (int)n,
-                };
-                fr_products(k, s->gx_width, &product, together);
-            }
+        FrProduct product = {
+            .a = w->x,
+            .panel = fr_at(plan, run->packed, s->gx_panels),
+            .init = fr_at(plan, run->packed, s->gx_bias),
+            .out = w->gx[i],
+            .depth = plan->input, .chunks = 1, .a_step = 1,
+            .panel_step = width, .out_row = width,
+            .panel_next = panel, .init_next = width, .out_next = w->rows * width,
+            .rows = (int)rows,
+        };
+        if (rows <= k->tile_rows[s->gx_width]) {
+            fr_products(k, s->gx_width, &product, s->panels);
+            continue;
+        }
+        for (int p = 0; p < s->panels; p++) {
+            fr_tall_product(k, s->gx_width, &product, rows);
+            fr_next_panel(k, &product);
+        }
     }
 }
 
-/* One stage of one step over all slots alive: product and cell kernel, tile by tile. `tile` brings what
- * is the same for all of them. */
-static void stage_step(const FrRun *run, const Scratch *w, int i, FrTile *tile, void *const *operand, int rows,
-                       const char *gx, char *save)
+/* One stage of one step over all slots alive: product and cell kernel, tile by tile. `all` brings what
+ * is the same for all of them, its pointers at row 0. */
+static void stage_step(const FrRun *run, const Scratch *w, int i, const FrTile *all, void *const *operand, int rows)
 {
     const FrPlan *plan = run->plan;
     const FrKernels *k = plan->kernels;
     const FrStagePlan *s = &plan->stage[i];
     const ptrdiff_t width = (ptrdiff_t)s->rec_width * k->lanes, panel = s->rec.depth * width;
-    const int most = k->tile_rows[s->rec_width];
-    void *const *const slot[FR_SLOTS] = {tile->slot[0], tile->slot[1], tile->slot[2], tile->slot[3]};
-    const int even = fr_tile_rows(rows, most), group = even >= FR_GROUP ? 1 : FR_GROUP / even;
-
-    tile->units = s->units;
-    tile->acc = w->acc;
-    tile->acc_blocks = tile->blocks = s->blocks;
-    tile->gx_panel = w->rows * s->gx_width * k->lanes;
+    /* one tile of rows: several panels for each call of the cell kernel; else one panel, many rows */
+    const int one_tile = rows <= k->tile_rows[s->rec_width];
+    const int group = one_tile && rows < FR_GROUP ? FR_GROUP / rows : 1;
+    FrProduct product = {
+        .a = (const void *const *)operand,
+        .panel = fr_at(plan, run->packed, s->rec_panels),
+        .init = fr_at(plan, run->packed, s->rec_bias),
+        .depth = s->rec.depth, .chunks = 1, .a_step = 1,
+        .panel_step = width, .out_row = width,
+        .panel_next = panel, .init_next = width, .out_next = rows * width,
+    };
+    FrTile tile = *all;
+    tile.units = s->units;
+    tile.acc = w->acc;
+    tile.acc_blocks = tile.blocks = s->blocks;
     for (int p = 0, panels; p < s->panels; p += panels) {
         panels = s->panels - p < group ? s->panels - p : group;
-        tile->first = p * s->blocks;
-        tile->count = panels * s->blocks;
-        if (tile->first + tile->count > s->hidden_blocks)
-            tile->count = s->hidden_blocks - tile->first;
-        for (int r = 0, n; r < rows; r += n) {
-            n = fr_tile_rows(rows - r, most);
-            FrProduct product = {
-                .a = (const void *const *)operand + r,
-                .panel = fr_at(plan, run->packed, s->rec_panels + p * panel),
-                .init = fr_at(plan, run->packed, s->rec_bias + p * width),
-                .out = w->acc,
-                .depth = s->rec.depth, .chunks = 1, .a_step = 1,
-                .panel_step = width, .out_row = width,
-                .panel_next = panel, .init_next = width, .out_next = n * width,
-                .rows = n,
-            };
+        tile.first = p * s->blocks;
+        tile.count = fr_blocks_in(tile.first, panels * s->blocks, s->hidden_blocks);
+        if (one_tile) {
+            product.out = w->acc;
+            product.rows = tile.rows = rows;
+            tile.acc_panel = rows * width;
             fr_products(k, s->rec_width, &product, panels);
-            tile->rows = n;
-            tile->acc_panel = n * width;
-            tile->gx = gx ? fr_at(plan, gx, (ptrdiff_t)r * s->gx_width * k->lanes) : NULL;
-            tile->save = save ? fr_at(plan, save, (ptrdiff_t)r * plan->cell->saves * k->lanes) : NULL;
-            for (int j = 0; j <= FR_CELL; j++)
-                tile->slot[j] = slot[j] ? slot[j] + r : NULL;
-            s->forward(tile);
+            s->forward(&tile);
+            continue;
         }
+        for (int r = 0; r < rows; r += tile.rows) {
+            fr_tile_at(plan, s, &tile, all, r);
+            tile.rows = fr_tile_rows(rows - r, FR_ROWS);
+            product.a = (const void *const *)operand + r;
+            product.out = w->acc;
+            fr_tall_product(k, s->rec_width, &product, tile.rows);
+            s->forward(&tile);
+        }
+        fr_next_panel(k, &product);
     }
-    for (int j = 0; j <= FR_CELL; j++)
-        tile->slot[j] = slot[j];
 }
 
 /* Step s of n slots; `gx_row` is its first row in the block's gx, `ws_row` in what is kept. */
@@ -154,10 +154,12 @@ static void step(const FrRun *run, Scratch *w, ptrdiff_t s, int n, ptrdiff_t gx_
     };
     for (int i = 0; i < plan->stages; i++) {
         const FrStagePlan *stage = &plan->stage[i];
+        const ptrdiff_t gx_width = (ptrdiff_t)stage->gx_width * plan->kernels->lanes;
         tile.slot[FR_OUT] = i == plan->stages - 1 ? w->out : w->operand;
-        stage_step(run, w, i, &tile, i ? w->operand : w->prev, n,
-                   stage->gx_width ? fr_at(plan, w->gx[i], gx_row * stage->gx_width * plan->kernels->lanes) : NULL,
-                   i < plan->cell->stages ? save : NULL);
+        tile.gx = gx_width ? fr_at(plan, w->gx[i], gx_row * gx_width) : NULL;
+        tile.gx_panel = w->rows * gx_width;
+        tile.save = i < plan->cell->stages ? save : NULL;
+        stage_step(run, w, i, &tile, i ? w->operand : w->prev, n);
     }
 }
 

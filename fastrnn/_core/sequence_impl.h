@@ -5,11 +5,14 @@
 
 #include "sequence.h"
 
+#include <stdint.h>
 #include <string.h>
 
-/* Rows times panels that one call of a cell kernel gets: enough to hide the latency of its
- * arithmetic, little enough to stay in L1 (8 tiles of 4 vectors are 2 KB). */
-enum { FR_GROUP = 8 };
+/* FR_GROUP: rows times panels that one call of a cell kernel gets at least, so that the latency of its
+ * arithmetic is hidden. FR_ROWS: rows that it gets at most; their products, up to 48 * 4 vectors or
+ * 12 KB, stay in L1. FR_DEPTH: depth that is multiplied at a time when there are several tiles of rows, so
+ * that a panel, 24 KB of it, comes from L2 once and is used from L1 by all of them (H = 256, B = 32: 6 times). */
+enum { FR_GROUP = 8, FR_ROWS = 48, FR_DEPTH = 96 };
 
 static inline char *fr_at(const FrPlan *plan, const void *base, ptrdiff_t element)
 {
@@ -33,17 +36,74 @@ static inline int fr_tile_rows(ptrdiff_t left, int most)
     return (int)((left + tiles - 1) / tiles);
 }
 
+static inline void fr_next_panel(const FrKernels *k, FrProduct *p)
+{
+    p->panel = (const char *)p->panel + p->panel_next * k->size;
+    p->init = (const char *)p->init + p->init_next * k->size;
+    p->out = (char *)p->out + p->out_next * k->size;
+}
+
 /* The same rows against `panels` panels, two at a time where the tile is small. */
 static inline void fr_products(const FrKernels *k, int width, FrProduct *p, int panels)
 {
     while (panels > 0) {
         p->panels = panels > 1 && p->rows <= k->pair_rows[width] ? 2 : 1;
         k->product[width](p);
-        p->panel = (const char *)p->panel + p->panels * p->panel_next * k->size;
-        p->init = (const char *)p->init + p->panels * p->init_next * k->size;
-        p->out = (char *)p->out + p->panels * p->out_next * k->size;
         panels -= p->panels;
+        for (int n = p->panels; n > 0; n--)
+            fr_next_panel(k, p);
     }
+}
+
+/* Many rows against one panel: p->a and p->out cover all of them. Blocked by depth, which changes no
+ * bit: what was added up so far is stored and loaded again. */
+static inline void fr_tall_product(const FrKernels *k, int width, const FrProduct *p, ptrdiff_t rows)
+{
+    const int most = k->tile_rows[width];
+    const ptrdiff_t block = rows <= most ? PTRDIFF_MAX : p->chunks > 1 ? (p->depth < FR_DEPTH ? FR_DEPTH / p->depth : 1)
+                                                                       : FR_DEPTH;
+    const ptrdiff_t total = p->chunks > 1 ? p->chunks : p->depth;
+    FrProduct tile = *p;
+    tile.panels = 1;
+    ptrdiff_t first = 0;
+    do {
+        const ptrdiff_t count = total - first < block ? total - first : block;
+        if (p->chunks > 1) {
+            tile.chunks = count;
+            tile.a_first = p->a_first + first * p->a_jump;
+            tile.panel = (const char *)p->panel + first * p->depth * p->panel_step * k->size;
+        } else {
+            tile.depth = count;
+            tile.a_first = p->a_first + first * p->a_step;
+            tile.panel = (const char *)p->panel + first * p->panel_step * k->size;
+        }
+        for (ptrdiff_t r = 0; r < rows; r += tile.rows) {
+            tile.rows = fr_tile_rows(rows - r, most);
+            tile.a = p->a + r;
+            tile.out = (char *)p->out + r * p->out_row * k->size;
+            tile.init = first ? tile.out : (char *)p->init + r * p->init_row * k->size;
+            tile.init_row = first ? p->out_row : p->init_row;
+            k->product[width](&tile);
+        }
+        first += count;
+    } while (first < total);
+}
+
+/* Of `count` hidden blocks from `first` on, those that hold units. */
+static inline int fr_blocks_in(int first, int count, int hidden_blocks)
+{
+    return first + count > hidden_blocks ? hidden_blocks - first : count;
+}
+
+/* Moves `tile` to row r of `all`. */
+static inline void fr_tile_at(const FrPlan *plan, const FrStagePlan *s, FrTile *tile, const FrTile *all, ptrdiff_t r)
+{
+    const ptrdiff_t VL = plan->kernels->lanes;
+    for (int j = 0; j < FR_SLOTS; j++)
+        tile->slot[j] = all->slot[j] ? all->slot[j] + r : NULL;
+    tile->gx = all->gx ? fr_at(plan, all->gx, r * s->gx_width * VL) : NULL;
+    tile->save = all->save ? fr_at(plan, all->save, r * plan->cell->saves * VL) : NULL;
+    tile->dg = all->dg ? fr_at(plan, all->dg, r * s->dg_width * VL) : NULL;
 }
 
 /* Slots alive at step s, when `n` were at an earlier one / at a later one. */

@@ -16,7 +16,8 @@ enum { FR_MAX_STAGES = 3, FR_MAX_GATES = 4, FR_MAX_WIDTH = 4, FR_MAX_ROWS = 8 };
 /* out[r][v] = init[r][v] + sum_k a[r][k] * panel[k][v], added up in the order of k for every tile
  * shape, so that no result depends on the tile it was computed in. v counts `width` vectors. */
 typedef struct FrProduct {
-    const void *const *a;    /* one operand row per tile row                                          */
+    const void *const *a;    /* one operand row per tile row ...                                      */
+    ptrdiff_t a_first;       /* ... from this element on                                              */
     const void *panel;       /* [depth][width][VL]                                                    */
     const void *init;        /* [rows][width][VL], or one row for all with init_row = 0               */
     void *out;               /* [rows][width][VL]; may be init itself                                 */

@@ -1,6 +1,6 @@
 /* The vector vocabulary in which every kernel is written.
  *
- * A target defines one of FR_ISA_AVX512, FR_ISA_AVX2, FR_ISA_NEON, FR_ISA_SCALAR, and FR_DOUBLE or
+ * A target names its header of this folder in FR_VEC, and defines FR_DOUBLE or
  * not, and includes this file.  A new instruction set is a new header with the words marked (*); the
  * others have a definition below in terms of those, which a header replaces where it gains.
  * This directory is the only place where intrinsics appear; it includes no Python.h.
@@ -52,17 +52,7 @@ typedef float real;
 #define V_SHIFTER (0x1.8p23f + 127)
 #endif
 
-#if defined FR_ISA_AVX512
-#include "vec_avx512.h"
-#elif defined FR_ISA_AVX2
-#include "vec_avx2.h"
-#elif defined FR_ISA_NEON
-#include "vec_neon.h"
-#elif defined FR_ISA_SCALAR
-#include "vec_scalar.h"
-#else
-#error "define one of FR_ISA_AVX512, FR_ISA_AVX2, FR_ISA_NEON, FR_ISA_SCALAR"
-#endif
+#include FR_VEC /* the target file's header, of this folder */
 
 #ifndef V_HAS_RATIO
 FR_INLINE vec v_ratio(vec n, vec d)

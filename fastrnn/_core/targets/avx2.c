@@ -1,3 +1,3 @@
 #define FR_TARGET avx2
-#define FR_ISA_AVX2 1
+#define FR_VEC "vec_avx2.h"
 #include "../kernels/all.inc"

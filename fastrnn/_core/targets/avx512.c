@@ -1,3 +1,3 @@
 #define FR_TARGET avx512
-#define FR_ISA_AVX512 1
+#define FR_VEC "vec_avx512.h"
 #include "../kernels/all.inc"

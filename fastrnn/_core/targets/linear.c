@@ -2,10 +2,10 @@
 #define FR_TARGET linear
 #define FR_LINEAR 1
 #if defined(__AVX2__)
-#define FR_ISA_AVX2 1
+#define FR_VEC "vec_avx2.h"
 #elif defined(__ARM_NEON)
-#define FR_ISA_NEON 1
+#define FR_VEC "vec_neon.h"
 #else
-#define FR_ISA_SCALAR 1
+#define FR_VEC "vec_scalar.h"
 #endif
 #include "../kernels/all.inc"

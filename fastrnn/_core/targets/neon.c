@@ -1,3 +1,3 @@
 #define FR_TARGET neon
-#define FR_ISA_NEON 1
+#define FR_VEC "vec_neon.h"
 #include "../kernels/all.inc"

@@ -1,3 +1,3 @@
 #define FR_TARGET scalar
-#define FR_ISA_SCALAR 1
+#define FR_VEC "vec_scalar.h"
 #include "../kernels/all.inc"
