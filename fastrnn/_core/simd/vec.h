@@ -1,7 +1,7 @@
 /* The vector vocabulary in which every kernel is written.
  *
- * A target names its header of this folder in FR_VEC, and defines FR_DOUBLE or
- * not, and includes this file.  A new instruction set is a new header with the words marked (*); the
+ * A target names its header of this folder in FR_VEC, defines FR_DOUBLE or not, and includes this file.
+ * A new instruction set is a new header with the words marked (*); the
  * others have a definition below in terms of those, which a header replaces where it gains.
  * This directory is the only place where intrinsics appear; it includes no Python.h.
  *
