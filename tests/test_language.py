@@ -1,0 +1,305 @@
+"""LanguageModel and its training: what it computes, its files, exact resumption."""
+
+import json
+
+import numpy as np
+import pytest
+
+import fastrnn as fr
+from fastrnn.models import LanguageModel, Vocabulary
+from fastrnn.models.language import read_files, split_files
+from fastrnn.training import TextStreams, Trainer, TrainingDiverged, warmup_cosine
+
+TEXT = "abcde fgh\n" * 400
+
+
+def small_model(seed=0, **options):
+    return LanguageModel(Vocabulary("abcdefgh \n"), 8, 16, 2, rng=seed, **options)
+
+
+def trainer(model, steps, text=TEXT, callbacks=(), lr=0.02, **options):
+    streams = TextStreams(model.vocabulary.encode(text), batch_size=4, seq_length=16)
+    optimizer = fr.optim.Adam(model.modules, lr=lr)
+    schedule = warmup_cosine(lr)
+    return Trainer(model, optimizer, streams, steps=steps, schedule=schedule, max_norm=5.0,
+                   callbacks=callbacks, **options)  # fmt: skip
+
+
+# ---- Vocabulary and texts -----------------------------------------------------------------------
+
+
+def test_vocabulary_round_trip():
+    vocabulary = Vocabulary.source_code()
+    text = "".join(map(chr, range(32, 127))) + "\n"
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+    assert len(vocabulary) == 97 and 0 not in vocabulary.encode(text)
+
+
+def test_unknown_characters():
+    vocabulary = Vocabulary("az")
+    codes = vocabulary.encode("a\ud800z\U0010ffff\0")
+    assert codes.tolist() == [1, 0, 2, 0, 0]
+    assert vocabulary.decode(codes) == "a\ufffdz\ufffd\ufffd"
+    assert vocabulary.unknown("za?!") == ["!", "?"]
+    assert vocabulary.encode("").shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "call, error",
+    [
+        (lambda: Vocabulary(""), ValueError),
+        (lambda: Vocabulary("aba"), ValueError),
+        (lambda: Vocabulary(3), TypeError),
+        (lambda: Vocabulary("ab").encode(b"ab"), TypeError),
+        (lambda: Vocabulary("ab").decode([3]), ValueError),
+        (lambda: small_model().generate(-1), ValueError),
+        (lambda: small_model().generate(3, temperature=-1), ValueError),
+        (lambda: small_model().generate(3, prime="xyz"), ValueError),
+        (lambda: small_model().bits_per_character("a"), ValueError),
+        (lambda: TextStreams(np.arange(9), 3, 3), ValueError),
+        (lambda: TextStreams(np.arange(9), 0, 3), ValueError),
+        (lambda: trainer(small_model(), steps=-1), ValueError),
+        (lambda: trainer(small_model(), steps=1, seconds=0), ValueError),
+        (lambda: warmup_cosine(1.0, warmup=2), ValueError),
+    ],
+)
+def test_refused(call, error):
+    with pytest.raises(error):
+        call()
+
+
+def test_files_and_split(tmp_path):
+    for number in range(20):
+        folder = tmp_path / f"p{number % 3}"
+        folder.mkdir(exist_ok=True)
+        (folder / f"m{number}.py").write_bytes(b"x = 1\n" * number + b"\xff")
+    (tmp_path / "p0" / "notes.txt").write_text("no")
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "t.py").write_text("no")
+    (tmp_path / "empty.py").write_text("")
+    (tmp_path / "dangling.py").symlink_to(tmp_path / "nowhere")
+    texts = read_files(tmp_path, ".py", skip={"tests"})
+    assert len(texts) == 20 and all(text.endswith("\ufffd") for text in texts.values())
+    train, held_out = split_files(texts, 0.2, rng=0)
+    assert sorted(train + held_out) == sorted(texts)
+    assert sum(len(texts[name]) for name in held_out) >= 0.2 * sum(map(len, texts.values()))
+    assert split_files(texts, 0.2, rng=0) == (train, held_out)
+    assert len(split_files(texts, 1.0, rng=0)[0]) == 1
+    assert len(split_files(texts, 0.0, rng=0)[1]) == 1
+
+
+def test_streams_carry_on():
+    streams = TextStreams(np.arange(103), batch_size=4, seq_length=5)
+    assert streams.windows == 4  # rows of 25: 24 inputs that have a target
+    x = np.concatenate([streams.window(step)[0] for step in range(4)])
+    y = np.concatenate([streams.window(step)[1] for step in range(4)])
+    assert (x == np.arange(20)[:, None] + 25 * np.arange(4)).all() and (y == x + 1).all()
+    assert [streams.window(step)[2] for step in range(5)] == [True, False, False, False, True]
+
+
+# ---- The model ----------------------------------------------------------------------------------
+
+
+def test_stream_equals_batch():
+    """At temperature 0, each character is the likeliest one after a whole pass over the text."""
+    model = small_model(3)
+    text = "ab"
+    for character in model.generate(40, prime=text, temperature=0):
+        logits, _ = model(model.vocabulary.encode(text))
+        assert character == model.vocabulary.decode([1 + logits[-1, 1:].argmax()])
+        text += character
+    assert len(text) == 42
+
+
+def test_generation_is_decided_by_the_seed():
+    model = small_model()
+    texts = ["".join(model.generate(60, prime="ab", temperature=1.5, rng=seed)) for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+    with fr.num_threads(1):
+        assert "".join(model.generate(60, prime="ab", temperature=1.5, rng=1)) == texts[0]
+    assert set("".join(texts)) <= set(model.vocabulary.characters)
+    assert "".join(model.generate(0)) == ""
+
+
+def test_sampling_follows_the_softmax():
+    """One step from the same state, 4000 times: frequencies within 5 standard deviations."""
+    model = small_model(1)
+    logits = model(model.vocabulary.encode("a"))[0][-1, 1:].astype(np.float64) / 0.5
+    expected = np.exp(logits) / np.exp(logits).sum()
+    rng = np.random.default_rng(0)
+    drawn = [next(model.generate(1, prime="a", temperature=0.5, rng=rng)) for _ in range(4000)]
+    found = np.array([drawn.count(c) for c in model.vocabulary.characters]) / 4000
+    assert (abs(found - expected) < 5 * np.sqrt(expected / 4000)).all()
+
+
+def test_bits_per_character():
+    """Against the definition: one piece, from a zero state, one character after the other."""
+    model = small_model(2)
+    codes = model.vocabulary.encode(TEXT[:50])
+    logits = model(codes[:-1])[0].astype(np.float64)
+    logp = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    expected = -logp[np.arange(49), codes[1:]].mean() / np.log(2)
+    for steps in (1, 7, 128):
+        assert model.bits_per_character(TEXT[:50], steps=steps) == pytest.approx(expected, rel=1e-5)
+    assert model.bits_per_character(TEXT, limit=640) == pytest.approx(expected, rel=0.2)
+
+
+def test_gradients_against_differences():
+    """The chain of embedding, layers, head and loss, in the direction of the gradient."""
+    model = small_model(5)
+    codes = model.vocabulary.encode(TEXT[:82]).reshape(2, 41).T
+    x, y = codes[:-1], codes[1:]
+    logits, _, pullback = model.vjp(x)
+    pullback(fr.losses.cross_entropy(logits, y)[1])
+    for module in model.modules:
+        step = 1e-2
+        gradients = {name: g.copy() for name, g in module.grads.items()}
+        norm = np.sqrt(sum(float((g**2).sum()) for g in gradients.values()))
+        start, losses = module.state_dict(), []
+        for sign in (1, -1):
+            module.load_state_dict({n: start[n] + sign * step / norm * g for n, g in gradients.items()})
+            losses.append(float(fr.losses.cross_entropy(model(x)[0].astype(np.float64), y)[0]))
+        module.load_state_dict(start)
+        assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(norm, rel=0.02)
+
+
+def test_learns_a_repeating_text():
+    model = small_model()
+    run = trainer(model, 200)
+    run.run()
+    assert run.bits < 0.2
+    assert model.bits_per_character(TEXT) < 0.1
+    assert "".join(model.generate(20, prime="abcde fgh\n", temperature=0)) == TEXT[:20]
+
+
+# ---- Files --------------------------------------------------------------------------------------
+
+
+def test_save_and_load(tmp_path):
+    model = small_model(4, dropout=0.25)
+    path = tmp_path / "model.safetensors"
+    model.save(path)
+    again = LanguageModel.load(path)
+    codes = model.vocabulary.encode(TEXT[:100])
+    assert (again(codes)[0] == model(codes)[0]).all()
+    assert again.vocabulary.characters == model.vocabulary.characters
+    assert repr(again) == repr(model)
+
+
+def _rewritten(path, metadata=None, tensors=None):
+    old, described = fr.serialize.read_safetensors(path)
+    fr.serialize.write_safetensors(path, {**old, **(tensors or {})}, {**described, **(metadata or {})})
+
+
+@pytest.mark.parametrize(
+    "metadata, tensors",
+    [
+        ({"format": "fastrnn"}, {}),
+        ({"format_version": "9"}, {}),
+        ({"vocabulary": '"aa"'}, {}),
+        ({"vocabulary": "7"}, {}),
+        ({"vocabulary": '"abc"'}, {}),
+        ({"vocabulary": "[" * 100_000}, {}),
+        ({"configuration": "{}"}, {}),
+        ({"configuration": "[]"}, {}),
+        ({"configuration": '{"hidden_size": 16000000, "embedding_dim": 16000000}'}, {}),
+        ({"configuration": '{"hidden_size": 5, "rng": "x"}'}, {}),
+        ({"configuration": '{"hidden_size": "5"}'}, {}),
+        ({}, {"embedding.weight": np.zeros((3, 3), np.float32)}),
+        ({}, {"more": np.zeros(3, np.float32)}),
+    ],
+)
+def test_files_that_are_no_model(tmp_path, metadata, tensors):
+    path = tmp_path / "model.safetensors"
+    small_model().save(path)
+    _rewritten(path, metadata, tensors)
+    with pytest.raises(ValueError, match="model.safetensors"):
+        LanguageModel.load(path)
+
+
+# ---- Training -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_resume_ends_with_the_same_bits(tmp_path, dropout):
+    path = tmp_path / "last.safetensors"
+
+    def checkpoint(run):
+        run.history.append({"step": run.step, "bits": run.bits})
+        if run.step == 70:  # in the second epoch: 4000 characters make 62 windows
+            run.save(path)
+
+    whole = trainer(small_model(dropout=dropout), 100, callbacks=[checkpoint])
+    whole.run()
+    resumed = trainer(small_model(seed=9, dropout=dropout), 100, callbacks=[checkpoint])
+    resumed.resume(path)
+    assert resumed.step == 70
+    resumed.run()
+    for name, array in whole.model.parameters.items():
+        assert (resumed.model.parameters[name] == array).all(), name
+    assert resumed.history == whole.history and resumed.bits == whole.bits
+    LanguageModel.load(path)
+
+
+def test_resume_refuses_other_runs(tmp_path):
+    path = tmp_path / "last.safetensors"
+    run = trainer(small_model(), 3)
+    run.run()
+    run.save(path)
+    with pytest.raises(ValueError, match="checksum"):
+        trainer(small_model(), 3, text=TEXT[::-1]).resume(path)
+    with pytest.raises(ValueError, match="sizes"):
+        trainer(LanguageModel(Vocabulary("abcdefgh \n"), 8, 17), 3).resume(path)
+    _rewritten(path, {"training": json.dumps({"step": 1})})
+    with pytest.raises(ValueError, match="does not fit"):
+        trainer(small_model(), 3).resume(path)
+    small_model().save(path)
+    with pytest.raises(ValueError, match="model only"):
+        trainer(small_model(), 3).resume(path)
+
+
+def test_failed_checkpoint_keeps_the_former(tmp_path, monkeypatch):
+    run = trainer(small_model(), 2)
+    run.run()
+    path = tmp_path / "last.safetensors"
+    run.save(path)
+    before = path.read_bytes()
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="last.safetensors"):
+        run.save(path)
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_schedule():
+    rate = warmup_cosine(2.0, warmup=0.1)
+    rates = [rate(progress) for progress in np.linspace(0, 1, 101)]
+    assert rates[0] == 0 and rates[10] == 2.0 and rates[100] == 0
+    assert all(np.diff(rates[:11]) > 0) and all(np.diff(rates[10:]) < 0)
+    assert warmup_cosine(1.0, 0)(0) == warmup_cosine(1.0, 1)(1) == 1
+
+
+def test_stopping_and_seconds():
+    def stop(run):
+        run.stopping = run.step == 3
+
+    run = trainer(small_model(), 100, callbacks=[stop])
+    run.run()
+    assert run.step == 3 and run.characters == 3 * 64
+    timed = trainer(small_model(), 10**6, seconds=0.2)
+    timed.run()
+    assert 0 < timed.step < 10**6 and timed.progress == 1 and 0.2 <= timed.elapsed < 5
+    assert timed.optimizer.lr < 0.01
+
+
+def test_diverged():
+    model = small_model()
+    with model.head.edit() as p:
+        p["bias"][0] = np.inf
+    before = model.layer.state_dict()
+    with pytest.raises(TrainingDiverged, match="step 1"):
+        trainer(model, 5).run()
+    assert all((model.layer.parameters[k] == a).all() for k, a in before.items())
