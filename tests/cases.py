@@ -1,0 +1,329 @@
+"""What the tests of recurrent layers compare: a case, its data, and the comparison itself.
+
+A ``Case`` says everything about one call in small printable values; ``Data(case)`` makes the arrays
+from the case's seed, in the user's layout for the engine and in ``(T, B, .)`` float64 for the
+oracle. ``check_forward`` and ``check_gradients`` are the comparisons of the whole suite; the seeded
+faults hand them a broken oracle.
+"""
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tolerance import assert_close
+
+import fastrnn as fr
+from fastrnn import reference
+from fastrnn._core import engine
+
+LSTMS = {
+    "lstm": {},
+    "lstm_peephole": {"peephole": True},
+    "lstm_coupled": {"coupled": True},
+    "lstm_coupled_peephole": {"peephole": True, "coupled": True},
+}
+#: Name -> (kind, keyword arguments, whether it has a projection).
+CELLS = {
+    "rnn_tanh": ("rnn", {}, False),
+    "rnn_relu": ("rnn", {"nonlinearity": "relu"}, False),
+    **{name: ("lstm", arguments, False) for name, arguments in LSTMS.items()},
+    **{f"{name}_proj": ("lstm", arguments, True) for name, arguments in LSTMS.items()},
+    "gru": ("gru", {}, False),
+    "gru_reset_before": ("gru", {"reset_after": False}, False),
+}
+LAYERS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of one layer, and the gradients that come back."""
+
+    cell: str = "lstm"
+    I: int = 3
+    H: int = 5
+    P: int = 0  # of the cells with a projection
+    L: int = 1
+    D: int = 1
+    bias: bool = True
+    dtype: str = "float64"
+    T: int = 4
+    B: int = 2
+    unbatched: bool = False
+    batch_first: bool = False
+    lengths: tuple | None = None
+    padding: float = 0.0  # what x and dy hold past the lengths
+    state: str = "all"  # "none", "all", for an LSTM also "h" and "c": the other one is None
+    dy: bool = True
+    dstate: str = "all"
+    layout: str = "plain"
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.projected:  # 0 < P < H
+            object.__setattr__(self, "H", max(2, self.H))
+            object.__setattr__(self, "P", self.P or self.H // 2)
+
+    @property
+    def kind(self):
+        return CELLS[self.cell][0]
+
+    @property
+    def projected(self):
+        return CELLS[self.cell][2]
+
+    @property
+    def arguments(self):
+        """Keyword arguments of the layer's constructor, sizes aside, that the oracle knows too."""
+        extra = {"proj_size": self.P} if self.projected else {}
+        return {"num_layers": self.L, "bidirectional": self.D == 2, "bias": self.bias,
+                **CELLS[self.cell][1], **extra}  # fmt: skip
+
+    @property
+    def spec(self):
+        return reference.Spec(self.kind, self.I, self.H, **self.arguments)
+
+    def new_layer(self, **more):
+        """The layer, with parameters of its own."""
+        layer = getattr(fr, LAYERS[self.kind])
+        arguments = {"batch_first": self.batch_first, "dtype": self.dtype, "rng": self.seed,
+                     **self.arguments, **more}  # fmt: skip
+        return layer(self.I, self.H, **arguments)
+
+
+def variant(case, **changes):
+    """The same case with other values."""
+    return replace(case, **changes)
+
+
+@contextmanager
+def on_isa(name):
+    """Layers made inside use the kernels of this instruction set."""
+    before = engine.isa()
+    engine.use_isa(name)
+    try:
+        yield
+    finally:
+        engine.use_isa(before)
+
+
+# ---------------------------------------------------------------- arrays in awkward clothes
+
+
+def _sliced(array):
+    """Every other element of a buffer whose other elements are NaN (or the largest integer)."""
+    shape = tuple(2 * size + 3 for size in array.shape)
+    filler = np.nan if array.dtype.kind == "f" else np.iinfo(array.dtype).max
+    buffer = np.full(shape, filler, array.dtype)
+    view = buffer[tuple(slice(1, 2 * size + 1, 2) for size in array.shape)]
+    view[...] = array
+    return view
+
+
+def _reversed(array):
+    """Negative strides on every axis."""
+    flip = (slice(None, None, -1),) * array.ndim
+    return np.ascontiguousarray(array[flip])[flip]
+
+
+def _unaligned(array):
+    """Data that starts at an odd address."""
+    raw = np.zeros(array.nbytes + 1, np.uint8)
+    view = raw[1:].view(array.dtype).reshape(array.shape)
+    view[...] = array
+    return view
+
+
+def _read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def _other_float(array):
+    """The other dtype; lossless, because values always come from float32."""
+    other = {"float32": "float64", "float64": "float32"}.get(array.dtype.name)
+    return array.astype(other) if other else array.astype(np.int32)
+
+
+LAYOUTS = {
+    "plain": lambda array: array,
+    "fortran": np.asfortranarray,
+    "sliced": _sliced,
+    "reversed": _reversed,
+    "swapped": lambda array: array.astype(array.dtype.newbyteorder()),
+    "unaligned": _unaligned,
+    "read-only": _read_only,
+    "other dtype": _other_float,
+}
+
+
+def root(array):
+    """The array that owns the memory."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+# ---------------------------------------------------------------- data of a case
+
+
+class Data:
+    """The arrays of a case: ``x, state, lengths, dy, dstate`` for the engine, ``*_plain`` for the oracle.
+
+    Values are float32 numbers in either dtype, so that engine and oracle see the same ones.
+    """
+
+    def __init__(self, case):
+        self.case, self.spec = case, case.spec
+        rng = np.random.default_rng(case.seed)
+        parameters = reference.random_parameters(self.spec, rng)
+        self.parameters = {name: _single(value) for name, value in parameters.items()}
+        D, width = case.D, self.spec.output_size
+        self.x_plain = _single(rng.standard_normal((case.T, case.B, case.I)))
+        self.dy_plain = _single(rng.standard_normal((case.T, case.B, D * width)))
+        if case.lengths is not None:
+            past = np.arange(case.T)[:, None] >= np.array(case.lengths, int)
+            self.x_plain[past] = self.dy_plain[past] = case.padding
+        if not case.dy:
+            self.dy_plain = None
+        self.state_plain = self._state(case.state, rng)
+        self.dstate_plain = self._state(case.dstate, rng)
+
+        self.lengths = None if case.lengths is None else self._dress(np.array(case.lengths, np.int64))
+        self.x = self._sequence(self.x_plain)
+        self.dy = None if self.dy_plain is None else self._sequence(self.dy_plain)
+        self.state = self._user_state(self.state_plain)
+        self.dstate = self._user_state(self.dstate_plain)
+
+    def _state(self, form, rng):
+        """A state of the contract for the oracle; always draws, so that other arrays do not change."""
+        case, spec = self.case, self.spec
+        rows = spec.num_layers * spec.directions
+        h = _single(rng.uniform(-1, 1, (rows, case.B, spec.output_size)))
+        c = _single(rng.uniform(-1, 1, (rows, case.B, spec.hidden_size)))
+        if form == "none":
+            return None
+        if case.kind != "lstm":
+            return h
+        return (None if form == "c" else h, None if form == "h" else c)
+
+    def _dress(self, array):
+        array = np.ascontiguousarray(array)
+        return LAYOUTS[self.case.layout](array)
+
+    def _sequence(self, plain):
+        """``(T, B, .)`` in the user's layout and dtype."""
+        array = plain.astype(self.case.dtype)
+        if self.case.unbatched:
+            return self._dress(array[:, 0])
+        return self._dress(array.swapaxes(0, 1) if self.case.batch_first else array)
+
+    def _user_state(self, plain):
+        if plain is None or isinstance(plain, tuple):
+            return plain and tuple(None if part is None else self._user_state(part) for part in plain)
+        array = plain.astype(self.case.dtype)
+        return self._dress(array[:, 0] if self.case.unbatched else array)
+
+    def layer(self):
+        """A layer of this case with the data's parameters."""
+        layer = self.case.new_layer()
+        layer.load_state_dict(self.parameters)
+        return layer
+
+    def calls(self):
+        """The arguments of the layer's call."""
+        return (self.x, self.state, self.lengths)
+
+    def plain_y(self, y):
+        """The engine's ``y`` as the oracle has it: (T, B, .)."""
+        if self.case.unbatched:
+            return y[:, None]
+        return y.swapaxes(0, 1) if self.case.batch_first else y
+
+    def plain_state(self, state):
+        """The engine's state, or gradient of it, as a tuple of (L*D, B, .)."""
+        if self.case.kind == "lstm":
+            assert isinstance(state, tuple) and len(state) == 2, "an LSTM's state is a tuple (h, c)"
+        parts = state if self.case.kind == "lstm" else (state,)
+        return tuple(part[:, None] if self.case.unbatched else part for part in parts)
+
+    def forward(self, oracle=reference):
+        """y, final state and tape, of the oracle."""
+        lengths = self.case.lengths
+        return oracle.forward(self.spec, self.parameters, self.x_plain, self.state_plain, lengths)
+
+    def kink_margin(self):
+        """How far the pre-activations of a relu layer stay from 0, where its gradient jumps."""
+        _, _, tape = self.forward()
+        margin = np.inf
+        for (layer, _, suffix), steps in zip(reference.places(self.spec), tape.steps):
+            p = reference.local_parameters(self.spec, self.parameters, layer, suffix)
+            for _, _, (x, h, _) in steps:
+                a = reference.preactivation(p, x, h)
+                margin = min(margin, np.min(np.abs(a), initial=np.inf))
+        return margin
+
+
+def _single(values):
+    """Rounded to float32, as float64."""
+    return values.astype(np.float32).astype(np.float64)
+
+
+# ---------------------------------------------------------------- the comparison
+
+
+class Untouched:
+    """Checks on leaving that no byte of the caller's arrays, or around them, has changed."""
+
+    def __init__(self, *arguments):
+        flat = []
+        for argument in arguments:
+            flat += argument if isinstance(argument, tuple) else [argument]
+        self._arrays = [root(array) for array in flat if isinstance(array, np.ndarray)]
+
+    def __enter__(self):
+        self._before = [array.tobytes() for array in self._arrays]
+
+    def __exit__(self, *exception):
+        for array, before in zip(self._arrays, self._before):
+            assert array.tobytes() == before, "an array of the caller was modified"
+        return False
+
+
+def state_names(case):
+    return ("h", "c") if case.kind == "lstm" else ("h",)
+
+
+def compare_states(case, label, state, expected, kind):
+    """States, or gradients of them, as tuples of (L*D, B, .)."""
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    for name, ours, theirs in zip(state_names(case), state, expected, strict=True):
+        assert_close(f"{label} {name}", ours, theirs, kind, case.dtype)
+
+
+def check_forward(case, oracle=reference):
+    """The layer's call against the oracle: output, final state, dtypes, shapes, caller's arrays."""
+    data = Data(case)
+    layer, expected = data.layer(), data.forward(oracle)
+    with Untouched(*data.calls()):
+        y, state = layer(*data.calls())
+    assert_close("y", data.plain_y(y), expected[0], "forward", case.dtype)
+    compare_states(case, "state", data.plain_state(state), expected[1], "forward")
+
+
+def check_gradients(case, oracle=reference):
+    """``vjp`` and its pullback against the oracle: every gradient, by name."""
+    data = Data(case)
+    layer = data.layer()
+    expected_y, expected_state, tape = data.forward(oracle)
+    expected = oracle.backward(data.spec, data.parameters, tape, data.dy_plain, data.dstate_plain)
+    with Untouched(*data.calls(), data.dy, data.dstate):
+        y, state, pullback = layer.vjp(*data.calls())
+        dx, dstate0 = pullback(data.dy, data.dstate)
+    assert_close("y", data.plain_y(y), expected_y, "forward", case.dtype)
+    compare_states(case, "state", data.plain_state(state), expected_state, "forward")
+    assert_close("dx", data.plain_y(dx), expected[0], "gradient", case.dtype)
+    compare_states(case, "dstate0", data.plain_state(dstate0), expected[1], "gradient")
+    assert list(layer.grads) == list(expected[2])
+    for name, gradient in layer.grads.items():
+        assert_close(name, gradient, expected[2][name], "gradient", case.dtype)
