@@ -202,7 +202,7 @@ cdef class Pullback:
                 fr_unpack_gradients(plan, base + p * gradients, &layer.gradient_pointers[at])
         return dx
 
-    def __call__(self, dy=None, dstate=None):
+    def __call__(self, dy, dstate=None):
         """Back-propagation through time.
 
         Parameters
