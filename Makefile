@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 PY := .venv/bin/python
-ISAS := $(shell sed -n 's/^TARGET(\([a-z0-9]*\),.*/\1/p' fastrnn/_core/targets/targets.def)
+ISAS := $(shell grep ^TARGET fastrnn/_core/targets/targets.def | tr -c '[:alnum:]\n' ' ' | awk '{print $$2}')
 # What tests/interop compares with; torch comes first, so that nothing chooses its version.
 TORCH := torch==2.13.0
 INTEROP := safetensors
