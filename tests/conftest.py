@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 _common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
 settings.register_profile("dev", max_examples=25, **_common)
 settings.register_profile("ci", max_examples=60, derandomize=True, **_common)
-settings.register_profile("nightly", max_examples=1000, **_common)
+settings.register_profile("nightly", max_examples=300, **_common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
