@@ -1,0 +1,170 @@
+/* Runs every cell, forward and backward, on two instruction sets and compares all results: for CPUs that
+ * Python does not run on here (under an emulator), and for sanitizers without Python.
+ *
+ *     compare ISA OTHER      prints the largest difference by dtype; exit code 1 when one is too large
+ */
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dispatch.h"
+#include "sequence.h"
+
+enum { T = 7, B = 11, I = 5, ARRAYS = 14 };
+
+typedef struct Arrays {
+    int count;
+    size_t elements[ARRAYS];
+    char *data[ARRAYS]; /* y, h, c, dx, dh, dc, then a gradient per parameter */
+} Arrays;
+
+static uint64_t seed;
+
+static double uniform(void)
+{
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (double)(seed >> 11) / (double)(1ull << 53) * 2 - 1;
+}
+
+/* Exactly as long as asked for, so that a sanitizer sees every step beyond. */
+static char *filled(size_t elements, int size, double scale)
+{
+    char *p = malloc(elements * size + 1);
+    for (size_t i = 0; i < elements; i++) {
+        const double v = scale ? scale * uniform() : 0;
+        if (size == 4)
+            ((float *)p)[i] = (float)v;
+        else
+            ((double *)p)[i] = v;
+    }
+    return p;
+}
+
+static char *aligned(size_t bytes) { return aligned_alloc(64, (bytes + 127) & ~(size_t)63); }
+
+static char *kept(Arrays *a, size_t elements, int size, double scale)
+{
+    a->elements[a->count] = elements;
+    return a->data[a->count++] = filled(elements, size, scale);
+}
+
+static void parameters(FrParameters *p, const FrPlan *plan, int projected, int size, Arrays *zeros)
+{
+    int rows = 0;
+    for (int s = 0; s < plan->cell->stages; s++)
+        for (int g = 0; g < plan->stage[s].rec_gates.count; g++)
+            if (plan->stage[s].rec_gates.row[g] >= rows)
+                rows = plan->stage[s].rec_gates.row[g] + 1;
+    rows *= plan->hidden;
+    const size_t sizes[] = {(size_t)rows * I, (size_t)rows * plan->output, rows, rows, (size_t)plan->output * plan->hidden};
+    void **at[] = {&p->weight_ih, &p->weight_hh, &p->bias_ih, &p->bias_hh, &p->weight_hr};
+    const double scale = 1 / sqrt(plan->hidden); /* as layers are initialised */
+    memset(p, 0, sizeof *p);
+    for (int i = 0; i < (projected ? 5 : 4); i++)
+        *at[i] = zeros ? kept(zeros, sizes[i], size, 0) : filled(sizes[i], size, scale);
+    for (int i = 0; i < plan->cell->vectors; i++)
+        p->vector[i] = zeros ? kept(zeros, plan->hidden, size, 0) : filled(plan->hidden, size, scale);
+}
+
+static FrRows rows(char *base, int width, int size)
+{
+    return (FrRows){base, (ptrdiff_t)B * width * size, (ptrdiff_t)width * size};
+}
+
+/* One layer, forward and backward, over ragged sequences. */
+static Arrays evaluate(const FrKernels *k, int cell, int hidden, int projection, int reverse)
+{
+    static const ptrdiff_t length[B] = {7, 7, 6, 6, 5, 4, 3, 2, 2, 1, 0};
+    static const int row[B] = {3, 0, 10, 1, 9, 2, 8, 4, 7, 5, 6};
+    const int size = k->size;
+    Arrays out = {0};
+    FrPlan plan;
+    FrParameters p, d_p;
+    seed = 1;
+    fr_plan(&plan, k, cell, I, hidden, projection);
+    parameters(&p, &plan, projection > 0, size, NULL);
+    const size_t h = (size_t)B * plan.output, c = (size_t)B * hidden;
+    char *x = filled((size_t)T * B * I, size, 1), *h0 = filled(h, size, 1), *c0 = filled(c, size, 1);
+    char *dy = filled(T * h, size, 1);
+    char *y = kept(&out, T * h, size, 0), *h_n = kept(&out, h, size, 0), *c_n = kept(&out, c, size, 0);
+    char *dx = kept(&out, (size_t)T * B * I, size, 0), *dh = kept(&out, h, size, 1), *dc = kept(&out, c, size, 1);
+    parameters(&d_p, &plan, projection > 0, size, &out);
+    memcpy(h_n, h0, h * size);
+    memcpy(c_n, c0, c * size);
+
+    ptrdiff_t steps = 0;
+    for (int b = 0; b < B; b++)
+        steps += length[b];
+    const FrWorkspace ws = fr_workspace(&plan, steps);
+    char *packed = aligned(plan.packed * size), *packed_back = aligned(plan.packed_back * size);
+    char *gradients = aligned(plan.gradients * size), *work = aligned(ws.total);
+    char *scratch = aligned(fr_forward_scratch(&plan, B)), *scratch_back = aligned(fr_backward_scratch(&plan, B));
+    memset(gradients, 0, plan.gradients * size);
+    fr_pack(&plan, &p, packed);
+    fr_pack_back(&plan, &p, packed_back);
+    const FrRun run = {
+        .plan = &plan, .reverse = reverse, .count = B, .row = row, .length = length,
+        .x = rows(x, I, size), .y = rows(y, plan.output, size), .packed = packed, .h = h_n, .c = c_n,
+        .ws_save = work, .ws_cell = plan.cell->states > 1 ? work + ws.cell : NULL, .ws_operand = work + ws.operand,
+        .scratch = scratch,
+    };
+    fr_forward(&run, 0, T);
+    const FrBack back = {
+        .run = &run, .h0 = h0, .c0 = c0, .dy = rows(dy, plan.output, size), .dx = rows(dx, I, size),
+        .dh = dh, .dc = dc, .packed_back = packed_back, .gradients = gradients, .scratch = scratch_back,
+    };
+    fr_backward(&back);
+    fr_unpack_gradients(&plan, gradients, &d_p);
+
+    void *mine[] = {x, h0, c0, dy, packed, packed_back, gradients, work, scratch, scratch_back,
+                    p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh, p.weight_hr, p.vector[0], p.vector[1], p.vector[2]};
+    for (size_t i = 0; i < sizeof mine / sizeof *mine; i++)
+        free(mine[i]);
+    return out;
+}
+
+/* Largest difference relative to the largest entry of its array; frees both. */
+static double difference(Arrays *a, Arrays *b, int size)
+{
+    double worst = 0;
+    for (int i = 0; i < a->count; i++) {
+        double most = 1e-300, off = 0;
+        for (size_t e = 0; e < a->elements[i]; e++) {
+            const double u = size == 4 ? ((float *)a->data[i])[e] : ((double *)a->data[i])[e];
+            const double v = size == 4 ? ((float *)b->data[i])[e] : ((double *)b->data[i])[e];
+            most = fmax(most, fabs(v));
+            off = isfinite(u) && isfinite(v) ? fmax(off, fabs(u - v)) : INFINITY;
+        }
+        worst = fmax(worst, off / most);
+        free(a->data[i]);
+        free(b->data[i]);
+    }
+    return worst;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 3)
+        return 2;
+    int failed = 0;
+    for (int size = 4; size <= 8; size += 4) {
+        const FrKernels *one = fr_kernels(argv[1], size), *other = fr_kernels(argv[2], size);
+        if (!one || !other)
+            return 2;
+        double worst = 0;
+        int cases = 0;
+        for (int cell = 0; cell < FR_CELLS; cell++)
+            for (int hidden = 1; hidden <= 67; hidden += 3)
+                for (int projection = 0; projection < (fr_cells[cell].states > 1 && hidden > 3 ? 4 : 1); projection += 3)
+                    for (int reverse = 0; reverse < 2; reverse++, cases++) {
+                        Arrays a = evaluate(one, cell, hidden, projection, reverse);
+                        Arrays b = evaluate(other, cell, hidden, projection, reverse);
+                        worst = fmax(worst, difference(&a, &b, size));
+                    }
+        printf("%s and %s, %d-bit: %d cases, largest difference %.2g\n", argv[1], argv[2], 8 * size, cases, worst);
+        failed |= !(worst < (size == 4 ? 2e-5 : 1e-10));
+    }
+    return failed;
+}

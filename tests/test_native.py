@@ -1,0 +1,59 @@
+"""The engine without Python: under sanitizers, and for Arm under an emulator.
+
+``tests/native/compare.c`` runs every cell forward and backward on two instruction sets and compares.
+"""
+
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CORE = ROOT / "fastrnn/_core"
+BASE = ["-std=gnu11", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", f"-I{CORE}"]
+SANITIZERS = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+
+
+def build(folder, compiler, targets, flags):
+    """The comparison with the given targets (name -> flags) built in; the path of the program."""
+    names = re.findall(r"^(?:TEST_)?TARGET\((\w+),", (CORE / "targets/targets.def").read_text(), re.M)
+    listed = [f"-DFR_BUILT_{name}={int(name in targets)}" for name in names]
+    objects = []
+    for name, target_flags in targets.items():
+        for dtype in ([], ["-DFR_DOUBLE"]):
+            objects.append(folder / f"{name}{len(objects)}.o")
+            source = CORE / f"targets/{name}.c"
+            run(compiler, *BASE, *flags, *target_flags, *dtype, "-c", source, "-o", objects[-1])
+    sources = [CORE / f"{name}.c" for name in ("dispatch", "plan", "sequence", "bptt")]
+    program = folder / "compare"
+    run(compiler, *BASE, *flags, *listed, *sources, ROOT / "tests/native/compare.c", *objects, "-lm", "-o", program)
+    return program
+
+
+def run(*command):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def check(output):
+    assert re.findall(r"(\d+)-bit: (\d+) cases", output) == [("32", "544"), ("64", "544")]
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the flags are those of x86-64")
+def test_sanitizers(tmp_path):
+    program = build(tmp_path, "cc", {"avx2": ["-mavx2", "-mfma"], "scalar": []}, SANITIZERS)
+    check(run(program, "avx2", "scalar"))
+
+
+@pytest.mark.nightly
+def test_arm(tmp_path):
+    compiler, emulator = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64")
+    if not (compiler and emulator):
+        pytest.skip("needs Debian's gcc-aarch64-linux-gnu and qemu-user")
+    program = build(tmp_path, compiler, {"neon": [], "scalar": []}, ["-O3", "-static"])
+    check(run(emulator, program, "neon", "scalar"))
