@@ -202,7 +202,11 @@ def exact_shape(array, name, shape):
 
 
 def integer_array(value, name):
-    """An array of integers of any integer dtype as it came; floats and booleans are refused."""
+    """Integers of any integer dtype, as int64 or uint64; floats and booleans are refused.
+
+    Not as they came: NumPy 2.0.0 crashes where it compares strided integers of some dtypes with a
+    number that the dtype does not hold.
+    """
     array = _as_array(value, name, "an array of integers")
     if array.size == 0 and isinstance(value, (list, tuple)):
         array = array.astype(np.int64)
@@ -211,7 +215,8 @@ def integer_array(value, name):
         if isinstance(value, (list, tuple)):
             what += f" of {array.dtype}"
         raise TypeError(f"{name}: expected integers, got {what}")
-    return array
+    wide = array.dtype.kind == "u" and array.dtype.itemsize == 8
+    return np.asarray(array, order="C") if wide else array.astype(np.int64, copy=False)
 
 
 def indices(value, name, count):
