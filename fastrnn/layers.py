@@ -21,7 +21,6 @@ class Recurrent(engine.Recurrent, Module):
                bidirectional=False, dtype="float32", rng=None):  # fmt: skip
         """Check the arguments, allocate and draw the parameters, plan the engine."""
         row = CELLS[cell]
-        self._cell = cell
         self._bias = _validate.boolean(bias, "bias")
         input_size, hidden_size, num_layers, proj_size = sizes
         directions = 2 if _validate.boolean(bidirectional, "bidirectional") else 1
@@ -51,7 +50,7 @@ class Recurrent(engine.Recurrent, Module):
         names += [f"weight_{v}" for v in row.vectors]
         return [views.get(name + suffix) for name in names]
 
-    def _mask(self, ragged, shape):
+    def _mask(self, shape):
         """The dropout mask of a layer's input."""
         return dropout_mask(self._rng, self.dropout, shape, self.dtype)
 

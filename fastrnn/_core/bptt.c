@@ -211,7 +211,7 @@ static void step(const FrBack *back, const Scratch *w, ptrdiff_t first, ptrdiff_
         .vectors = fr_at(plan, run->packed, plan->vectors),
         .d_vectors = fr_at(plan, back->gradients, plan->d_vectors),
         .padded = plan->padded,
-        .save = fr_at(plan, run->ws_save, kept * plan->hidden_blocks * plan->cell->saves * VL),
+        .save = fr_at(plan, run->ws_save, kept * plan->padded * plan->cell->saves),
         .slot = {(void *const *)w->prev + row, w->out, w->cell_prev, w->cell, NULL, NULL, w->dc},
     };
     for (int i = final; i >= 0; i--) {

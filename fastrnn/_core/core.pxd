@@ -2,9 +2,7 @@
 
 cdef extern from "kernels/kernels.h" nogil:
     ctypedef struct FrCell:
-        const char *name
         int states
-        int vectors
     ctypedef struct FrKernels:
         const char *isa
         int lanes, size
@@ -14,7 +12,6 @@ cdef extern from "kernels/kernels.h" nogil:
 cdef extern from "plan.h" nogil:
     ctypedef struct FrPlan:
         const FrKernels *kernels
-        const FrCell *cell
         int input, hidden, output
         Py_ssize_t packed, packed_back, gradients
     ctypedef struct FrParameters:

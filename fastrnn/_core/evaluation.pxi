@@ -1,5 +1,17 @@
 # One evaluation of a recurrent layer and its backward pass; part of engine.pyx.
 
+cdef inline object output_array(cnp.npy_intp *shape, int type_number, bint ragged):
+    """A 3-D array to write results to; zeros where steps past a length are not written."""
+    return cnp.PyArray_ZEROS(3, shape, type_number, 0) if ragged else cnp.PyArray_EMPTY(3, shape, type_number, 0)
+
+
+cdef inline object running_state(object initial, cnp.npy_intp *shape, int type_number):
+    """A state that the run rewrites: a copy of the initial one, or zeros."""
+    if initial is None:
+        return cnp.PyArray_ZEROS(3, shape, type_number, 0)
+    return cnp.PyArray_NewCopy(initial, cnp.NPY_CORDER)
+
+
 cdef class Pullback:
     """One evaluation of a layer, and, after ``vjp``, all that its backward pass reads.
 
@@ -102,14 +114,14 @@ cdef class Pullback:
         shape[0] = layers * layer.num_directions
         shape[1] = B
         shape[2] = layer.output_size
-        h = cnp.PyArray_ZEROS(3, shape, layer.type_number, 0) if self.h0 is None else cnp.PyArray_NewCopy(self.h0, cnp.NPY_CORDER)
+        h = running_state(self.h0, shape, layer.type_number)
         c = None
         if layer.states == 2:
             shape[2] = layer.hidden_size
-            c = cnp.PyArray_ZEROS(3, shape, layer.type_number, 0) if self.c0 is None else cnp.PyArray_NewCopy(self.c0, cnp.NPY_CORDER)
+            c = running_state(self.c0, shape, layer.type_number)
         shape[0], shape[1] = (B, T) if layer.batch_first else (T, B)
         shape[2] = width
-        y = cnp.PyArray_ZEROS(3, shape, layer.type_number, 0) if self.ragged else cnp.PyArray_EMPTY(3, shape, layer.type_number, 0)
+        y = output_array(shape, layer.type_number, self.ragged)
         self.runs = <FrRun *>calloc(layers * tasks + 1, sizeof(FrRun))
         if self.runs == NULL:
             raise MemoryError()
@@ -125,14 +137,14 @@ cdef class Pullback:
         for l in range(layers):
             if l:
                 x = self.outputs[l - 1]
-                mask = layer._mask(self.ragged, x.shape) if keep and layer._dropout else None
+                mask = layer._mask(x.shape) if keep and layer._dropout else None
                 self.masks.append(mask)
                 if mask is not None:
                     x = np.multiply(x, mask)
             out = y
             if l < layers - 1:
                 shape[0], shape[1] = block, B
-                out = cnp.PyArray_ZEROS(3, shape, layer.type_number, 0) if self.ragged else cnp.PyArray_EMPTY(3, shape, layer.type_number, 0)
+                out = output_array(shape, layer.type_number, self.ragged)
             self.inputs.append(x)
             self.outputs.append(out)
             self.lay_out(l, x, out, h, c, keep)

@@ -91,8 +91,7 @@ void fr_plan(FrPlan *plan, const FrKernels *kernels, int cell, int input, int hi
     plan->input = input;
     plan->hidden = hidden;
     plan->output = projection ? projection : hidden;
-    plan->hidden_blocks = (hidden + kernels->lanes - 1) / kernels->lanes;
-    plan->padded = plan->hidden_blocks * kernels->lanes;
+    plan->padded = (hidden + kernels->lanes - 1) / kernels->lanes * kernels->lanes;
     plan->stages = c->stages + (projection > 0);
     for (int i = 0; i < c->stages; i++) {
         plan_stage(plan, &plan->stage[i], &c->stage[i], hidden, i ? hidden : plan->output);

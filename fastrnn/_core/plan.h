@@ -24,7 +24,7 @@ typedef struct FrPlan {
     const FrKernels *kernels;
     const FrCell *cell;
     int input, hidden, output; /* I, H, and the width of h: P with a projection, else H              */
-    int stages, hidden_blocks, padded; /* padded: H rounded up to whole vectors                      */
+    int stages, padded; /* padded: H rounded up to whole vectors                      */
     FrStagePlan stage[FR_MAX_STAGES];
     ptrdiff_t packed, packed_back, gradients; /* sizes of the three buffers                          */
     ptrdiff_t vectors, d_vectors;             /* the elementwise weights in the first and the last   */

@@ -1,5 +1,5 @@
 /* Shared by the two halves of the time loop (sequence.c forward, bptt.c backward): tiles, rows,
- * scratch. Included by them only. */
+ * scratch; gemm.c takes its tiles and scratch from here too. */
 #ifndef FR_SEQUENCE_IMPL_H
 #define FR_SEQUENCE_IMPL_H
 
