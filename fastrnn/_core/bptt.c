@@ -8,15 +8,16 @@
 enum { DG_BYTES = 1 << 20, LEAST_ROWS = 128, MOST_ROWS = 1024 };
 
 typedef struct Scratch {
+    FrMember me;
     ptrdiff_t steps, rows;       /* of a block                                                  */
-    const void **x, **prev, **operand, **dx; /* by row of the block                             */
-    const void **a;              /* operand rows of the product at hand                         */
-    const void **column;         /* columns of what `gathered` holds                            */
-    void **out, **cell_prev, **cell, **dy, **dh, **dc, **none; /* by slot                       */
-    ptrdiff_t *start;            /* by step of the block: its first row                         */
     char *dg[FR_MAX_STAGES];     /* [panel][row of the block][dg_width][VL]                     */
     char *edge;                  /* dg[0] of the first step of the block that follows in time   */
-    char *acc, *zeros, *gathered;
+    char *zeros, *vectors;       /* vectors: gradients of the elementwise weights               */
+    const void **x, **prev, **operand, **dx; /* by row of the block; from here on each member's own */
+    const void **a;              /* operand rows of the product at hand                         */
+    void **out, **cell_prev, **cell, **dy, **dh, **dc, **none; /* by slot                       */
+    ptrdiff_t *start;            /* by step of the block: its first row                         */
+    char *acc, *columns;
 } Scratch;
 
 static int widest(const FrPlan *plan)
@@ -26,7 +27,8 @@ static int widest(const FrPlan *plan)
     return plan->input > w ? plan->input : w;
 }
 
-static size_t lay_out(const FrPlan *plan, int count, char *base, Scratch *w)
+/* Returns the size of all. */
+static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char *base, Scratch *w)
 {
     const size_t size = plan->kernels->size, VL = plan->kernels->lanes, pointer = sizeof(void *);
     size_t row = 1, used = 0;
@@ -37,36 +39,43 @@ static size_t lay_out(const FrPlan *plan, int count, char *base, Scratch *w)
     if (target > MOST_ROWS) target = MOST_ROWS;
     w->steps = target / count > 1 ? target / count : 1;
     w->rows = w->steps * count;
-    w->x = fr_take(base, &used, w->rows * pointer);
-    w->prev = fr_take(base, &used, w->rows * pointer);
-    w->operand = fr_take(base, &used, w->rows * pointer);
-    w->dx = fr_take(base, &used, w->rows * pointer);
-    w->a = fr_take(base, &used, w->rows * pointer);
-    w->column = fr_take(base, &used, (widest(plan) + 1) * pointer);
-    w->out = fr_take(base, &used, count * pointer);
-    w->cell_prev = fr_take(base, &used, count * pointer);
-    w->cell = fr_take(base, &used, count * pointer);
-    w->dy = fr_take(base, &used, count * pointer);
-    w->dh = fr_take(base, &used, count * pointer);
-    w->dc = fr_take(base, &used, count * pointer);
-    w->none = fr_take(base, &used, count * pointer);
-    w->start = fr_take(base, &used, (w->steps + 1) * sizeof(ptrdiff_t));
+    w->me = fr_member(fr_take(base, &used, fr_team_size(members)), members, rank);
     for (int i = 0; i < plan->stages; i++) {
         const size_t bytes = (size_t)plan->stage[i].panels * plan->stage[i].dg_width * VL * size;
         w->dg[i] = fr_take(base, &used, bytes * w->rows);
         if (i == 0)
             w->edge = fr_take(base, &used, bytes * count);
     }
-    w->acc = fr_take(base, &used, (size_t)FR_ROWS * FR_MAX_WIDTH * VL * size);
     w->zeros = fr_take(base, &used, (size_t)(widest(plan) + FR_MAX_WIDTH * VL) * size);
-    w->gathered = fr_take(base, &used, (size_t)(widest(plan) + 1 + FR_MAX_ROWS) * w->rows * size);
-    return used;
+    w->vectors = fr_take(base, &used, (size_t)plan->cell->vectors * plan->padded * size);
+
+    const size_t shared = used;
+    const size_t most_a = (size_t)w->rows > FR_MAX_WIDTH * VL ? (size_t)w->rows : FR_MAX_WIDTH * VL;
+    int i = 0;
+    do {
+        w->x = fr_take(base, &used, w->rows * pointer);
+        w->prev = fr_take(base, &used, w->rows * pointer);
+        w->operand = fr_take(base, &used, w->rows * pointer);
+        w->dx = fr_take(base, &used, w->rows * pointer);
+        w->a = fr_take(base, &used, most_a * pointer);
+        w->out = fr_take(base, &used, count * pointer);
+        w->cell_prev = fr_take(base, &used, count * pointer);
+        w->cell = fr_take(base, &used, count * pointer);
+        w->dy = fr_take(base, &used, count * pointer);
+        w->dh = fr_take(base, &used, count * pointer);
+        w->dc = fr_take(base, &used, count * pointer);
+        w->none = fr_take(base, &used, count * pointer);
+        w->start = fr_take(base, &used, (w->steps + 1) * sizeof(ptrdiff_t));
+        w->acc = fr_take(base, &used, (size_t)FR_ROWS * FR_MAX_WIDTH * VL * size);
+        w->columns = fr_take(base, &used, (size_t)w->rows * FR_MAX_WIDTH * VL * size);
+    } while (i++ < rank);
+    return shared + (used - shared) / (rank + 1) * members;
 }
 
-size_t fr_backward_scratch(const FrPlan *plan, int count)
+size_t fr_backward_scratch(const FrPlan *plan, int count, int members)
 {
     Scratch unused;
-    return lay_out(plan, count, NULL, &unused);
+    return lay_out(plan, count, members, 0, NULL, &unused);
 }
 
 /* A product of gate gradients with a transposed weight matrix, and what becomes of its tiles. */
@@ -108,16 +117,16 @@ static void finish(const FrKernels *k, const Sweep *v, const FrTile *tile)
 }
 
 /* All tiles of a sweep. `all` is a tile of all rows: its pointers at row 0. */
-static void sweep(const FrBack *back, const Scratch *w, const Sweep *v, const FrTile *all)
+static void sweep(const FrBack *back, Scratch *w, const Sweep *v, const FrTile *all)
 {
     const FrPlan *plan = back->run->plan;
     const FrKernels *k = plan->kernels;
     const int blocks = v->matrix->depth_blocks, units = v->matrix->depth;
     const int hidden_blocks = (units + k->lanes - 1) / k->lanes;
     const int one_tile = v->rows <= k->tile_rows[blocks] && (v->live == v->rows || !v->live);
-    const int group = one_tile && v->rows < FR_GROUP ? FR_GROUP / (int)v->rows : 1;
+    const int panels = v->matrix->depth_panels, group = one_tile ? fr_group(&w->me, panels, v->rows) : 1;
     const ptrdiff_t out = (ptrdiff_t)blocks * k->lanes, depth = (ptrdiff_t)v->width * k->lanes;
-    FrProduct product = {
+    const FrProduct whole = {
         .a = w->a,
         .panel = fr_at(plan, back->packed_back, v->packed),
         .init = w->zeros,
@@ -131,15 +140,18 @@ static void sweep(const FrBack *back, const Scratch *w, const Sweep *v, const Fr
     tile.acc = w->acc;
     tile.acc_blocks = blocks;
     tile.blocks = v->stage ? v->stage->blocks : blocks;
-    for (int q = 0, panels; q < v->matrix->depth_panels; q += panels) {
-        panels = v->matrix->depth_panels - q < group ? v->matrix->depth_panels - q : group;
+    fr_phase_begin(&w->me, (panels + group - 1) / group);
+    for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;) {
+        const int q = chunk * group, some = panels - q < group ? panels - q : group;
+        FrProduct product = whole;
+        fr_skip_panels(k, &product, q);
+        product.out = w->acc;
         tile.first = q * blocks;
-        tile.count = fr_blocks_in(tile.first, panels * blocks, hidden_blocks);
+        tile.count = fr_blocks_in(tile.first, some * blocks, hidden_blocks);
         if (one_tile) {
-            product.out = w->acc;
             product.rows = tile.rows = (int)v->rows;
             tile.acc_panel = v->rows * out;
-            fr_products(k, blocks, &product, panels);
+            fr_products(k, blocks, &product, some);
             finish(k, v, &tile);
             continue;
         }
@@ -147,13 +159,13 @@ static void sweep(const FrBack *back, const Scratch *w, const Sweep *v, const Fr
             fr_tile_at(plan, v->stage ? v->stage : v->from, &tile, all, r);
             tile.rows = fr_tile_rows((r < v->live ? v->live : v->rows) - r, FR_ROWS);
             product.a = w->a + r;
-            product.out = w->acc;
+            product.ahead = fr_at(plan, product.panel, product.panel_next);
             product.chunks = r < v->live ? v->from->panels : 0;
             fr_tall_product(k, blocks, &product, tile.rows);
             finish(k, v, &tile);
         }
-        fr_next_panel(k, &product);
     }
+    fr_phase_end(&w->me);
 }
 
 /* Row pointers of the block's steps [first, last), and each step's first row. Returns the rows. */
@@ -200,7 +212,7 @@ static void slot_pointers(const FrBack *back, const Scratch *w, ptrdiff_t s, int
 }
 
 /* Step s of the block that begins at `first`: every stage, last to first. */
-static void step(const FrBack *back, const Scratch *w, ptrdiff_t first, ptrdiff_t s, ptrdiff_t kept, int live)
+static void step(const FrBack *back, Scratch *w, ptrdiff_t first, ptrdiff_t s, ptrdiff_t kept, int live)
 {
     const FrRun *run = back->run;
     const FrPlan *plan = run->plan;
@@ -209,7 +221,7 @@ static void step(const FrBack *back, const Scratch *w, ptrdiff_t first, ptrdiff_
     FrTile tile = {
         .save_block = n * plan->cell->saves * VL,
         .vectors = fr_at(plan, run->packed, plan->vectors),
-        .d_vectors = fr_at(plan, back->gradients, plan->d_vectors),
+        .d_vectors = w->vectors,
         .padded = plan->padded,
         .save = fr_at(plan, run->ws_save, kept * plan->padded * plan->cell->saves),
         .slot = {(void *const *)w->prev + row, w->out, w->cell_prev, w->cell, NULL, NULL, w->dc},
@@ -236,50 +248,78 @@ static void step(const FrBack *back, const Scratch *w, ptrdiff_t first, ptrdiff_
     }
 }
 
-/* gradient += operand^T dg over the block's rows; the last row of the panel is the bias'. */
-static void weight_gradient(const FrBack *back, const Scratch *w, const Sweep *v, const void *const *operand,
-                            const char *dg, ptrdiff_t gradient, ptrdiff_t rows)
+/* dW += dg^T operand over the block's rows, for the columns of W that panel `q` holds. */
+static void weight_gradient(const FrBack *back, const Scratch *w, const Sweep *v, const FrGates *gates,
+                            const void *const *operand, const char *dg, char *gradient, int q, ptrdiff_t rows)
 {
     const FrPlan *plan = back->run->plan;
     const FrKernels *k = plan->kernels;
-    const ptrdiff_t VL = k->lanes, width = v->width * VL, depth = v->matrix->depth + 1;
-    const int tile = k->tile_rows[v->width];
-    k->gather(operand, rows, v->matrix->depth, tile, w->gathered);
-    for (ptrdiff_t i = 0; i < depth; i++)
-        w->column[i] = fr_at(plan, w->gathered, i / tile * tile * rows + i % tile);
+    const FrStagePlan *s = v->from;
+    const int units = s->units, width = v->matrix->depth_blocks, columns = v->matrix->depth;
+    const ptrdiff_t VL = k->lanes, wide = width * VL, first = q * wide;
+    const int count = columns - first < wide ? (int)(columns - first) : (int)wide;
+    k->columns(operand, rows, first, count, (int)wide, w->columns);
     FrProduct product = {
-        .a = w->column,
-        .panel = fr_at(plan, dg, v->at * VL),
-        .init = fr_at(plan, back->gradients, gradient), .out = fr_at(plan, back->gradients, gradient),
-        .depth = rows, .chunks = 1, .a_step = tile,
-        .panel_step = v->from->dg_width * VL, .init_row = width, .out_row = width,
-        .panel_next = w->rows * v->from->dg_width * VL, .init_next = depth * width, .out_next = depth * width,
+        .a = w->a, .panel = w->columns, .depth = rows, .chunks = 1,
+        .a_step = s->dg_width * VL, .panel_step = wide,
     };
-    for (int p = 0; p < v->from->panels; p++) {
-        fr_tall_product(k, v->width, &product, depth);
-        fr_next_panel(k, &product);
+    FrTile tile = {.units = count, .count = (count + (int)VL - 1) / (int)VL, .acc_blocks = width, .blocks = width, .acc = w->acc,
+                   .slot = {[FR_OUT] = (void *const *)w->a}};
+    for (int p = 0; p < s->panels; p++) {
+        const int unit = p * s->blocks * (int)VL, left = units - unit;
+        const int n = left < s->blocks * VL ? left : s->blocks * (int)VL;
+        for (int g = 0; g < gates->count; g++) {
+            const char *from = fr_at(plan, dg, (p * w->rows * s->dg_width + v->at + g * s->blocks) * VL);
+            char *to = fr_at(plan, gradient, ((ptrdiff_t)gates->row[g] * units + unit) * columns + first);
+            for (int r = 0, most; r < n; r += most) {
+                most = count == wide ? n : fr_tile_rows(n - r, FR_ROWS);
+                for (int i = 0; i < most; i++)
+                    w->a[i] = fr_at(plan, from, r + i);
+                product.init = product.out = to;
+                product.init_row = product.out_row = columns;
+                if (count == wide) {
+                    const char *next = g + 1 < gates->count ? fr_at(plan, gradient, ((ptrdiff_t)gates->row[g + 1] * units + unit) * columns + first) : fr_at(plan, gradient, ((ptrdiff_t)gates->row[0] * units + unit + s->blocks * VL) * columns + first);
+                    if (g + 1 < gates->count || p + 1 < s->panels)
+                    for (int i = 0; i < n; i++)
+                        for (int j = 0; j < width; j++)
+                            __builtin_prefetch(next + ((ptrdiff_t)i * columns + j * VL) * k->size, 1, 2);
+                    fr_tall_product(k, width, &product, n);
+                    continue;
+                }
+                product.init = w->zeros;
+                product.init_row = 0;
+                product.out = w->acc;
+                product.out_row = wide;
+                fr_tall_product(k, width, &product, most);
+                for (int i = 0; i < most; i++)
+                    w->a[i] = fr_at(plan, to, (ptrdiff_t)(r + i) * columns);
+                tile.rows = most;
+                k->store(&tile, 1);
+            }
+        }
     }
 }
 
-/* Weight and input gradients of the block's rows. */
-static void block_gradients(const FrBack *back, const Scratch *w, ptrdiff_t rows)
+/* Adds the gate gradients' sums over the block's rows to the gradients of the biases. */
+static void bias_gradients(const FrBack *back, const Scratch *w, int i, ptrdiff_t rows)
 {
     const FrPlan *plan = back->run->plan;
-    int add = back->dx_add;
-    for (int i = 0; i < plan->stages; i++) {
-        const FrStagePlan *s = &plan->stage[i];
-        const Sweep rec = through_recurrence(s, w->rows);
-        weight_gradient(back, w, &rec, i ? w->operand : w->prev, w->dg[i], s->rec_grad, rows);
-        if (!s->gx_width)
-            continue;
-        Sweep gx = through_input(s, w->rows);
-        weight_gradient(back, w, &gx, w->x, w->dg[i], s->gx_grad, rows);
-        FrTile tile = {.slot = {[FR_OUT] = (void *const *)w->dx}};
-        gx.live = gx.rows = rows;
-        gx.add = add;
-        aim(plan, w, &gx, w->dg[i], 0, rows);
-        sweep(back, w, &gx, &tile);
-        add = 1;
+    const FrKernels *k = plan->kernels;
+    const FrStagePlan *s = &plan->stage[i];
+    const FrParameters *grads = &back->grads;
+    const ptrdiff_t VL = k->lanes, row = s->dg_width * VL;
+    if (!grads->bias_ih || i == plan->cell->stages)
+        return;
+    for (int p = 0; p < s->panels; p++) {
+        const int unit = p * s->blocks * (int)VL, left = s->units - unit;
+        const int n = left < s->blocks * VL ? left : s->blocks * (int)VL;
+        k->sum(fr_at(plan, w->dg[i], p * w->rows * row), row, rows, s->dg_width, w->acc);
+        for (int g = 0; g < s->gx_gates.count; g++)
+            k->add(fr_at(plan, w->acc, (s->gx_at + g * s->blocks) * VL),
+                   fr_at(plan, grads->bias_ih, s->gx_gates.row[g] * s->units + unit), n);
+        for (int g = 0; g < s->rec_gates.count; g++)
+            k->add(fr_at(plan, w->acc, (s->rec_at + g * s->blocks) * VL),
+                   fr_at(plan, grads->bias_hh, s->rec_gates.row[g] * s->units + unit), n);
     }
 }
 
@@ -292,30 +332,97 @@ static void keep_edge(const FrPlan *plan, const Scratch *w, int count, int n)
         memcpy(w->edge + p * count * row, w->dg[0] + p * w->rows * row, n * row);
 }
 
-static void begin(const FrBack *back, const Scratch *w)
+/* Parameter gradients of the block's rows, one phase: a chunk is a panel of columns of a weight matrix, or a
+ * stage's biases, or the edge, `n` rows. */
+static void parameter_gradients(const FrBack *back, Scratch *w, ptrdiff_t rows, int n)
+{
+    const FrPlan *plan = back->run->plan;
+    int chunks = 1, first = 1;
+    for (int i = 0; i < plan->stages; i++)
+        chunks += plan->stage[i].rec.depth_panels + (plan->stage[i].gx_width ? plan->stage[i].gx.depth_panels : 0) + 1;
+    fr_phase_begin(&w->me, chunks);
+    int i = 0;
+    for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;) {
+        if (!chunk) {
+            keep_edge(plan, w, back->run->count, n);
+            continue;
+        }
+        if (chunk < first) /* another member's part, from the beginning */
+            first = 1, i = 0;
+        const FrStagePlan *s;
+        int q;
+        for (;; i++) {
+            s = &plan->stage[i];
+            q = chunk - first;
+            const int all = s->rec.depth_panels + (s->gx_width ? s->gx.depth_panels : 0) + 1;
+            if (q < all)
+                break;
+            first += all;
+        }
+        if (q < s->rec.depth_panels) {
+            const Sweep v = through_recurrence(s, w->rows);
+            weight_gradient(back, w, &v, &s->rec_gates, i ? w->operand : w->prev, w->dg[i],
+                            i == plan->cell->stages ? back->grads.weight_hr : back->grads.weight_hh, q, rows);
+        } else if (s->gx_width && q - s->rec.depth_panels < s->gx.depth_panels) {
+            const Sweep v = through_input(s, w->rows);
+            weight_gradient(back, w, &v, &s->gx_gates, w->x, w->dg[i], back->grads.weight_ih, q - s->rec.depth_panels, rows);
+        } else {
+            bias_gradients(back, w, i, rows);
+        }
+    }
+    fr_phase_end(&w->me);
+}
+
+/* dx of the block's rows. */
+static void input_gradients(const FrBack *back, Scratch *w, ptrdiff_t rows)
+{
+    const FrPlan *plan = back->run->plan;
+    int add = back->dx_add;
+    for (int i = 0; i < plan->stages; i++) {
+        const FrStagePlan *s = &plan->stage[i];
+        if (!s->gx_width)
+            continue;
+        Sweep gx = through_input(s, w->rows);
+        FrTile tile = {.slot = {[FR_OUT] = (void *const *)w->dx}};
+        gx.live = gx.rows = rows;
+        gx.add = add;
+        aim(plan, w, &gx, w->dg[i], 0, rows);
+        sweep(back, w, &gx, &tile);
+        add = 1;
+    }
+}
+
+static void begin(const FrBack *back, Scratch *w)
 {
     const FrRun *run = back->run;
     const FrPlan *plan = run->plan;
     const ptrdiff_t size = plan->kernels->size, VL = plan->kernels->lanes;
-    memset(w->zeros, 0, (widest(plan) + FR_MAX_WIDTH * VL) * size);
     for (int j = 0; j < run->count; j++) {
         w->dh[j] = back->dh + run->row[j] * plan->output * size;
         w->dc[j] = back->dc + run->row[j] * plan->hidden * size;
         w->none[j] = w->zeros;
     }
-    for (int i = 0; i < plan->stages; i++) { /* hidden blocks that hold no unit are never written */
-        const FrStagePlan *s = &plan->stage[i];
-        if (s->panels * s->blocks > s->hidden_blocks)
-            memset(w->dg[i], 0, s->panels * w->rows * s->dg_width * VL * size);
+    fr_phase_begin(&w->me, 1);
+    if (!fr_phase_next(&w->me)) {
+        memset(w->zeros, 0, (widest(plan) + FR_MAX_WIDTH * VL) * size);
+        memset(w->vectors, 0, plan->cell->vectors * plan->padded * size);
+        for (int i = 0; i < plan->stages; i++) { /* hidden blocks that hold no unit are never written */
+            const FrStagePlan *s = &plan->stage[i];
+            if (s->panels * s->blocks > s->hidden_blocks)
+                memset(w->dg[i], 0, s->panels * w->rows * s->dg_width * VL * size);
+        }
     }
+    fr_phase_end(&w->me);
 }
 
-void fr_backward(const FrBack *back)
+static void backward(const FrBack *back, int rank)
 {
     const FrRun *run = back->run;
     const FrPlan *plan = run->plan;
     Scratch w;
-    lay_out(plan, run->count, back->scratch, &w);
+    lay_out(plan, run->count, back->members, rank, back->scratch, &w);
+    if (fr_finished(&w.me))
+        return;
     begin(back, &w);
 
     const ptrdiff_t steps = run->count ? run->length[0] : 0;
@@ -338,16 +445,41 @@ void fr_backward(const FrBack *back)
             step(back, &w, first, s, kept, live);
             live = n;
         }
-        block_gradients(back, &w, rows);
-        if (first)
-            keep_edge(plan, &w, run->count, live);
+        parameter_gradients(back, &w, rows, live);
+        input_gradients(back, &w, rows);
     }
     if (!live)
         return;
-    Sweep v = through_recurrence(&plan->stage[0], w.rows);
+    Sweep end = through_recurrence(&plan->stage[0], w.rows);
     FrTile tile = {.slot = {[FR_OUT] = w.dh}};
-    v.live = v.rows = live;
-    v.add = 1;
-    aim(plan, &w, &v, w.dg[0], 0, live);
-    sweep(back, &w, &v, &tile);
+    end.live = end.rows = live;
+    end.add = 1;
+    aim(plan, &w, &end, w.dg[0], 0, live);
+    sweep(back, &w, &end, &tile);
+    fr_phase_begin(&w.me, 1);
+    if (!fr_phase_next(&w.me))
+        for (int v = 0; v < plan->cell->vectors; v++)
+            plan->kernels->add(fr_at(plan, w.vectors, (ptrdiff_t)v * plan->padded), back->grads.vector[v], plan->hidden);
+    fr_phase_end(&w.me);
+    fr_finish(&w.me);
+}
+
+typedef struct Job {
+    const FrBack *backs;
+    int count;
+} Job;
+
+static void task(void *context, int i)
+{
+    const Job *job = context;
+    backward(&job->backs[i % job->count], i / job->count);
+}
+
+void fr_backward(const FrBack *backs, int count)
+{
+    Job job = {backs, count};
+    for (int i = 0; i < count; i++)
+        if (backs[i].members > 1)
+            fr_team_begin((FrTeam *)backs[i].scratch, backs[i].members);
+    fr_parallel(task, &job, count * backs[0].members);
 }

@@ -7,13 +7,15 @@ cdef extern from "kernels/kernels.h" nogil:
         const char *isa
         int lanes, size
         void (**math)(const void *, void *, Py_ssize_t)
+        void (*add)(const void *, void *, Py_ssize_t)
+        double (*multiply_adds)(void *, Py_ssize_t)
     int FR_EXP, FR_SIGMOID, FR_TANH
 
 cdef extern from "plan.h" nogil:
     ctypedef struct FrPlan:
         const FrKernels *kernels
         int input, hidden, output
-        Py_ssize_t packed, packed_back, gradients
+        Py_ssize_t packed, packed_back
     ctypedef struct FrParameters:
         void *weight_ih
         void *weight_hh
@@ -21,12 +23,13 @@ cdef extern from "plan.h" nogil:
         void *bias_hh
         void *weight_hr
         void **vector
+        Py_ssize_t count
     const FrCell *fr_cells
     int fr_cell_by_name(const char *)
     void fr_plan(FrPlan *, const FrKernels *, int cell, int input, int hidden, int projection)
     void fr_pack(const FrPlan *, const FrParameters *, void *)
     void fr_pack_back(const FrPlan *, const FrParameters *, void *)
-    void fr_unpack_gradients(const FrPlan *, const void *, const FrParameters *)
+    FrParameters fr_parameters_at(const FrParameters *, void *)
 
 cdef extern from "sequence.h" nogil:
     ctypedef struct FrRows:
@@ -34,7 +37,7 @@ cdef extern from "sequence.h" nogil:
         Py_ssize_t time, batch
     ctypedef struct FrRun:
         const FrPlan *plan
-        int reverse, count
+        int reverse, count, members
         const int *row
         const Py_ssize_t *length
         FrRows x, y
@@ -54,14 +57,15 @@ cdef extern from "sequence.h" nogil:
         char *dh
         char *dc
         const char *packed_back
-        char *gradients
+        FrParameters grads
+        int members
         char *scratch
     ctypedef struct FrWorkspace:
         size_t cell, operand, total
-    void fr_forward(const FrRun *, Py_ssize_t, Py_ssize_t)
-    void fr_backward(const FrBack *)
-    size_t fr_forward_scratch(const FrPlan *, int)
-    size_t fr_backward_scratch(const FrPlan *, int)
+    void fr_forward(const FrRun *, int, Py_ssize_t, Py_ssize_t)
+    void fr_backward(const FrBack *, int)
+    size_t fr_forward_scratch(const FrPlan *, int, int)
+    size_t fr_backward_scratch(const FrPlan *, int, int)
     FrWorkspace fr_workspace(const FrPlan *, Py_ssize_t)
 
 cdef extern from "gemm.h" nogil:

@@ -26,7 +26,8 @@ cdef class Pullback:
     cdef list workspaces                # by layer and direction and part
     cdef Py_ssize_t *lengths            # of every slot
     cdef int *rows                      # batch row of every slot; slots are ordered part by part
-    cdef int parts                      # sets of sequences, one per thread
+    cdef int parts                      # sets of sequences ...
+    cdef int members                    # ... and the threads that share each
     cdef FrRun *runs                    # [layer][direction][part]
 
     def __dealloc__(self):
@@ -37,11 +38,21 @@ cdef class Pullback:
         cdef int each = <int>(self.batch // self.parts), larger = <int>(self.batch % self.parts)
         return part * each + max(0, part - (self.parts - larger))
 
-    cdef int share(self, object lengths) except -1:
+    cdef void deal(self, Py_ssize_t most_parts) noexcept:
+        """Threads go to sets of sequences, which need not wait for each other, while each set keeps rows
+        enough; the others share a set's hidden blocks."""
+        cdef Recurrent layer = self.layer
+        cdef int threads = layer.threads_for(self.steps, self.batch)
+        self.parts = <int>max(1, min(threads, self.batch // LEAST_ROWS, most_parts))
+        self.members = threads // self.parts
+        if layer.work(1, self.batch) < LEAST_WORK_TO_MEET * self.parts * self.members:
+            self.members = 1
+
+    cdef int share(self, object lengths, Py_ssize_t most_parts) except -1:
         """Deals the sequences out: equal parts in order, or, when ragged, every parts-th of the
         sequences sorted by length, longest first."""
         cdef Py_ssize_t i, slot = 0, n = self.batch
-        self.parts = self.layer.parts_for(self.steps, n)
+        self.deal(most_parts)
         self.lengths = <Py_ssize_t *>malloc(n * (sizeof(Py_ssize_t) + sizeof(int)) + 1)
         if self.lengths == NULL:
             raise MemoryError()
@@ -83,6 +94,7 @@ cdef class Pullback:
                 run = &self.runs[at * self.parts + p]
                 run.plan = plan
                 run.reverse = d
+                run.members = self.members
                 run.count = self.first_slot(p + 1) - self.first_slot(p)
                 run.row = self.rows + self.first_slot(p)
                 run.length = self.lengths + self.first_slot(p)
@@ -165,15 +177,11 @@ cdef class Pullback:
         return y, h, c
 
     cdef int run(self, int l, int tasks, Py_ssize_t first, Py_ssize_t last) except -1:
-        cdef Job job
-        job.runs = self.runs + l * tasks
-        job.first = first
-        job.last = last
-        if self.layer.flops(last - first, self.batch) < NOGIL_FLOPS:
-            fr_parallel(forward_task, &job, tasks)
+        if self.layer.work(last - first, self.batch) < NOGIL_WORK:
+            fr_forward(self.runs + l * tasks, tasks, first, last)
         else:
             with nogil:
-                fr_parallel(forward_task, &job, tasks)
+                fr_forward(self.runs + l * tasks, tasks, first, last)
         return 0
 
     cdef object back_layer(self, int l, object dy, object dh, object dc):
@@ -182,22 +190,29 @@ cdef class Pullback:
         cdef FrPlan *plan = layer.plan(l)
         cdef bint first = l == 0, last = l == layer.num_layers - 1
         cdef Py_ssize_t i, width = plan.output * layer.num_directions, size = layer.size
+        cdef int d, p, at, direct, members = max(1, fr_get_threads() // self.parts)
+        if layer.work(1, self.batch) < LEAST_WORK_TO_MEET * self.parts * members:
+            members = 1
         # the larger parts need not be the ones that need more: blocks hold whole steps
-        cdef size_t need = max(fr_backward_scratch(plan, self.first_slot(1)),
-                               fr_backward_scratch(plan, <int>self.batch - self.first_slot(self.parts - 1)))
-        cdef size_t gradients = (plan.gradients * size + 63) & ~<size_t>63
-        cdef int d, p, at
+        cdef size_t need = max(fr_backward_scratch(plan, self.first_slot(1), members),
+                               fr_backward_scratch(plan, <int>self.batch - self.first_slot(self.parts - 1), members))
+        cdef size_t parameters = (layer.gradient_pointers[l * layer.num_directions].count * size + 63) & ~<size_t>63
+        cdef FrParameters *grads
         cdef FrBack *back
         x = self.inputs[l]
         dx = np.zeros_like(x) if self.ragged else np.empty_like(x)
-        memory = _Buffer(self.parts * (need + gradients + sizeof(FrBack)))
+        memory = _Buffer(self.parts * (need + parameters + sizeof(FrBack)))
         cdef char *base = (<_Buffer>memory).data
-        cdef FrBack *backs = <FrBack *>(base + self.parts * (need + gradients))
+        cdef FrBack *backs = <FrBack *>(base + self.parts * (need + parameters))
         for d in range(layer.num_directions):
             at = l * layer.num_directions + d
+            grads = &layer.gradient_pointers[at]
+            # the first part writes to layer.grads, unless another call does just now
+            direct = layer.adding.acquire(False)
             for p in range(self.parts):
                 back = &backs[p]
                 back.run = &self.runs[at * self.parts + p]
+                back.members = members
                 back.h0 = NULL if self.h0 is None else data_of(self.h0) + at * self.batch * plan.output * size
                 back.c0 = NULL if self.c0 is None else data_of(self.c0) + at * self.batch * plan.hidden * size
                 self.window(&back.dy, dy, width, d * plan.output, last and layer.batch_first)
@@ -206,12 +221,20 @@ cdef class Pullback:
                 back.dh = data_of(dh) + at * self.batch * plan.output * size
                 back.dc = NULL if dc is None else data_of(dc) + at * self.batch * plan.hidden * size
                 back.packed_back = (<_Buffer>layer.packed_back[at]).data
-                back.gradients = base + p * gradients
-                back.scratch = base + self.parts * gradients + p * need
-            with nogil:
-                fr_parallel(backward_task, backs, self.parts)
-            for p in range(self.parts):
-                fr_unpack_gradients(plan, base + p * gradients, &layer.gradient_pointers[at])
+                back.scratch = base + p * need
+                back.grads = grads[0]
+                if p >= direct:
+                    back.grads = fr_parameters_at(grads, base + self.parts * need + p * parameters)
+                    memset(back.grads.weight_ih, 0, parameters)
+            try:
+                with nogil:
+                    fr_backward(backs, self.parts)
+                if not direct:
+                    layer.adding.acquire()
+                for p in range(direct, self.parts):
+                    plan.kernels.add(backs[p].grads.weight_ih, grads.weight_ih, grads.count)
+            finally:
+                layer.adding.release()
         return dx
 
     def __call__(self, dy, dstate=None):

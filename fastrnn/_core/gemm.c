@@ -44,9 +44,9 @@ static void panel_rows(const FrGemm *g, const Panels *p, int panel, ptrdiff_t fi
         const FrProduct product = {
             .a = a, .panel = p->packed, .init = p->init, .out = p->acc,
             .depth = depth, .chunks = 1, .a_step = g->a_step, .panel_step = wide, .out_row = wide,
-            .rows = (int)n, .panels = 1,
+            .rows = (int)n,
         };
-        k->product[p->width](&product);
+        k->product[p->width][n](&product);
         const ptrdiff_t left = g->columns - panel * wide;
         const FrTile tile = {
             .rows = (int)n, .count = (int)((left < wide ? left : wide) + k->lanes - 1) / k->lanes,

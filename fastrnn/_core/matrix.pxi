@@ -59,7 +59,8 @@ def matmul(a, b, bias=None, out=None, str isa_name=None):
     g.a, g.b, g.bias, g.c = data_of(a), data_of(b), data_of(bias), data_of(out)
     g.columns, g.depth = b.shape[1], a.shape[1]
     g.c_row = cnp.PyArray_STRIDE(out, 0) // cnp.PyArray_ITEMSIZE(out)
-    parts = <int>max(1, min(fr_get_threads(), rows, 2.0 * rows * g.columns * g.depth / LEAST_FLOPS_PER_THREAD))
+    parts = <int>max(1, min(fr_get_threads(), rows, <double>rows * g.columns * g.depth
+                            / (ROWS_THAT_SHARE * LEAST_WORK_PER_THREAD)))
     cdef size_t scratch = fr_gemm_scratch(&g)
     memory = _Buffer(parts * (sizeof(FrGemm) + scratch) + 64)
     cdef char *base = (<_Buffer>memory).data
@@ -78,3 +79,13 @@ def matmul(a, b, bias=None, out=None, str isa_name=None):
 def product(a, w, bias, str isa_name=None):
     """``a @ w.T + bias`` by one instruction set's kernels, for tests."""
     return matmul(np.ascontiguousarray(a), np.ascontiguousarray(w).T, np.ascontiguousarray(bias), None, isa_name)
+
+
+def multiply_adds(int size, Py_ssize_t rounds):
+    """Do multiply-adds on registers of floats of `size` bytes; returns the floating-point operations done.
+
+    The time it takes is the bound of every product.
+    """
+    vector = _Buffer(64)
+    memset((<_Buffer>vector).data, 0, 64)
+    return fr_kernels(_isa, size).multiply_adds((<_Buffer>vector).data, rounds)

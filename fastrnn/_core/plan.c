@@ -78,8 +78,6 @@ static void plan_stage(FrPlan *plan, FrStagePlan *s, const FrStage *stage, int u
     s->rec_bias = take(&plan->packed, rec);
     s->gx_back = take(&plan->packed_back, gx * s->gx.depth_panels * s->gx.depth_blocks * VL);
     s->rec_back = take(&plan->packed_back, rec * s->rec.depth_panels * s->rec.depth_blocks * VL);
-    s->gx_grad = take(&plan->gradients, gx * (plan->input + 1));
-    s->rec_grad = take(&plan->gradients, rec * (depth + 1));
 }
 
 void fr_plan(FrPlan *plan, const FrKernels *kernels, int cell, int input, int hidden, int projection)
@@ -105,7 +103,6 @@ void fr_plan(FrPlan *plan, const FrKernels *kernels, int cell, int input, int hi
         s->backward = kernels->project_backward;
     }
     plan->vectors = take(&plan->packed, (ptrdiff_t)c->vectors * plan->padded);
-    plan->d_vectors = take(&plan->gradients, (ptrdiff_t)c->vectors * plan->padded);
 }
 
 static char *at(const FrPlan *plan, const void *base, ptrdiff_t element)
@@ -144,17 +141,19 @@ void fr_pack_back(const FrPlan *plan, const FrParameters *p, void *packed_back)
     }
 }
 
-void fr_unpack_gradients(const FrPlan *plan, const void *gradients, const FrParameters *grads)
+static void *moved(const void *p, const void *from, void *to)
 {
-    const FrKernels *k = plan->kernels;
-    for (int i = 0; i < plan->stages; i++) {
-        const FrStagePlan *s = &plan->stage[i];
-        const int projection = i == plan->cell->stages;
-        if (s->gx_width)
-            k->unpack_add(&s->gx, at(plan, gradients, s->gx_grad), grads->weight_ih, grads->bias_ih);
-        k->unpack_add(&s->rec, at(plan, gradients, s->rec_grad), projection ? grads->weight_hr : grads->weight_hh,
-                      projection ? NULL : grads->bias_hh);
-    }
-    for (int v = 0; v < plan->cell->vectors; v++)
-        k->add(at(plan, gradients, plan->d_vectors + (ptrdiff_t)v * plan->padded), grads->vector[v], plan->hidden);
+    return p ? (char *)to + ((const char *)p - (const char *)from) : NULL;
+}
+
+FrParameters fr_parameters_at(const FrParameters *p, void *base)
+{
+    const void *from = p->weight_ih;
+    FrParameters q = {
+        .weight_ih = base, .weight_hh = moved(p->weight_hh, from, base), .bias_ih = moved(p->bias_ih, from, base),
+        .bias_hh = moved(p->bias_hh, from, base), .weight_hr = moved(p->weight_hr, from, base), .count = p->count,
+    };
+    for (size_t v = 0; v < sizeof q.vector / sizeof *q.vector; v++)
+        q.vector[v] = moved(p->vector[v], from, base);
+    return q;
 }

@@ -17,7 +17,6 @@ typedef struct FrStagePlan {
     FrCellKernel forward, backward;
     ptrdiff_t gx_panels, gx_bias, rec_panels, rec_bias; /* in the packed weights                     */
     ptrdiff_t gx_back, rec_back;                        /* in the packed transposed weights          */
-    ptrdiff_t gx_grad, rec_grad;                        /* in the packed gradients                   */
 } FrStagePlan;
 
 typedef struct FrPlan {
@@ -26,21 +25,25 @@ typedef struct FrPlan {
     int input, hidden, output; /* I, H, and the width of h: P with a projection, else H              */
     int stages, padded; /* padded: H rounded up to whole vectors                      */
     FrStagePlan stage[FR_MAX_STAGES];
-    ptrdiff_t packed, packed_back, gradients; /* sizes of the three buffers                          */
-    ptrdiff_t vectors, d_vectors;             /* the elementwise weights in the first and the last   */
+    ptrdiff_t packed, packed_back;            /* sizes of the two buffers                            */
+    ptrdiff_t vectors;                        /* the elementwise weights, in the first               */
 } FrPlan;
 
-/* The arrays of one layer's parameters for one direction; NULL where there is none. */
+/* The arrays of one layer's parameters for one direction; NULL where there is none. They stand one behind the
+ * other, weight_ih first. */
 typedef struct FrParameters {
     void *weight_ih, *weight_hh, *bias_ih, *bias_hh, *weight_hr;
     void *vector[3];
+    ptrdiff_t count; /* elements from the first to the last */
 } FrParameters;
+
+/* The same arrays in another piece of memory, which begins at `base`. */
+FrParameters fr_parameters_at(const FrParameters *p, void *base);
 
 void fr_plan(FrPlan *plan, const FrKernels *kernels, int cell, int input, int hidden, int projection);
 int fr_cell_by_name(const char *name); /* -1 when unknown */
 
 void fr_pack(const FrPlan *plan, const FrParameters *p, void *packed);
 void fr_pack_back(const FrPlan *plan, const FrParameters *p, void *packed_back);
-void fr_unpack_gradients(const FrPlan *plan, const void *gradients, const FrParameters *grads);
 
 #endif

@@ -1,16 +1,11 @@
+#ifdef __linux__
+#define _GNU_SOURCE
+#endif
 #include "pool.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
-
-#if defined(__x86_64__) || defined(__i386__)
-#define PAUSE() __builtin_ia32_pause()
-#elif defined(__aarch64__)
-#define PAUSE() __asm__ volatile("yield")
-#else
-#define PAUSE() ((void)0)
-#endif
 
 /* Pauses before going to sleep: some 50 us, longer than the serial parts of a training step between
  * two parallel ones; a spinning worker on a busy machine would take the CPU from who holds the work. */
@@ -28,6 +23,7 @@ static struct {
     atomic_int next, left;  /* next index to take; indices not finished yet     */
     atomic_int busy;        /* workers that are looking at the job              */
     int open;               /* under lock: the job takes workers                */
+    int cpu;                /* where its caller runs                            */
 } pool = {.use = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER,
           .work = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
 
@@ -35,6 +31,25 @@ static atomic_int threads = 1;
 
 void fr_set_threads(int n) { atomic_store(&threads, n < 1 ? 1 : n); }
 int fr_get_threads(void) { return atomic_load(&threads); }
+
+#ifdef __linux__
+static int current_cpu(void) { return sched_getcpu(); }
+
+/* Some kernels wake a worker on the CPU of who wakes it and leave it there, beside an idle one. */
+static void leave_cpu(int cpu)
+{
+    cpu_set_t all, others;
+    if (sched_getcpu() != cpu || sched_getaffinity(0, sizeof all, &all))
+        return;
+    others = all;
+    CPU_CLR(cpu, &others);
+    if (CPU_COUNT(&others) && !sched_setaffinity(0, sizeof others, &others))
+        sched_setaffinity(0, sizeof all, &all);
+}
+#else
+static int current_cpu(void) { return 0; }
+static void leave_cpu(int cpu) { (void)cpu; }
+#endif
 
 /* Takes indices until there are none. */
 static void work(void)
@@ -54,7 +69,7 @@ static void *worker(void *seen_)
     unsigned seen = (unsigned)(size_t)seen_;
     for (;;) {
         for (int spin = 0; spin < SPINS && atomic_load(&pool.job) == seen; spin++)
-            PAUSE();
+            fr_pause(0);
         pthread_mutex_lock(&pool.lock);
         while (atomic_load(&pool.job) == seen)
             pthread_cond_wait(&pool.work, &pool.lock);
@@ -64,6 +79,7 @@ static void *worker(void *seen_)
             atomic_fetch_add(&pool.busy, 1);
         pthread_mutex_unlock(&pool.lock);
         if (open) {
+            leave_cpu(pool.cpu);
             work();
             atomic_fetch_sub(&pool.busy, 1);
         }
@@ -114,6 +130,7 @@ void fr_parallel(FrTask task, void *context, int count)
     pool.task = task;
     pool.context = context;
     pool.count = count;
+    pool.cpu = current_cpu();
     atomic_store(&pool.left, count);
     atomic_store(&pool.next, 0);
     pthread_mutex_lock(&pool.lock);
@@ -124,13 +141,13 @@ void fr_parallel(FrTask task, void *context, int count)
 
     work();
     for (int spin = 0; spin < SPINS && atomic_load(&pool.left); spin++)
-        PAUSE();
+        fr_pause(0);
     pthread_mutex_lock(&pool.lock);
     while (atomic_load(&pool.left))
         pthread_cond_wait(&pool.done, &pool.lock);
     pool.open = 0;
     pthread_mutex_unlock(&pool.lock);
-    while (atomic_load(&pool.busy)) /* they have found no index left and are on their way out */
-        PAUSE();
+    for (unsigned spins = 0; atomic_load(&pool.busy); spins++) /* they have found no index left and are on their way out */
+        fr_pause(spins);
     pthread_mutex_unlock(&pool.use);
 }

@@ -1,42 +1,52 @@
 #include "sequence_impl.h"
 
-/* Input products are computed for blocks of steps: large enough that the input weights are read rarely (174
- * GF/s at (100,32,256), 164 with 256 KB), small enough for half of a 2 MB L2. */
-enum { GX_BYTES = 1 << 20 };
+/* Input products are computed for blocks of steps: large enough that the input weights are read rarely, small
+ * enough to stay in L2 with what else a step needs: (100,64,512) is as fast with 256 KB to 512 KB, 1 % slower
+ * with 1 MB; (100,32,256) 2 % slower with 256 KB. */
+enum { GX_BYTES = 1 << 19 };
 
 typedef struct Scratch {
+    FrMember me;
     ptrdiff_t rows;                       /* capacity of a block of steps     */
-    const void **x;
-    void **prev, **out, **cell_prev, **cell, **operand;
-    char *gx[FR_MAX_STAGES], *acc;
+    char *gx[FR_MAX_STAGES];
     char *operands, *save;                /* of one step, when not kept       */
+    const void **x;                       /* from here on each member's own   */
+    void **prev, **out, **cell_prev, **cell, **operand;
+    char *acc;
 } Scratch;
 
-static size_t lay_out(const FrPlan *plan, int count, char *base, Scratch *w)
+/* Returns the size of all. */
+static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char *base, Scratch *w)
 {
     const size_t size = plan->kernels->size, VL = plan->kernels->lanes;
     size_t gx_row = 1, used = 0;
     for (int i = 0; i < plan->stages; i++)
         gx_row += (size_t)plan->stage[i].panels * plan->stage[i].gx_width * VL * size;
     w->rows = GX_BYTES / gx_row < (size_t)count ? count : (ptrdiff_t)(GX_BYTES / gx_row);
-    w->x = fr_take(base, &used, w->rows * sizeof(void *));
-    w->prev = fr_take(base, &used, count * sizeof(void *));
-    w->out = fr_take(base, &used, count * sizeof(void *));
-    w->cell_prev = fr_take(base, &used, count * sizeof(void *));
-    w->cell = fr_take(base, &used, count * sizeof(void *));
-    w->operand = fr_take(base, &used, count * sizeof(void *));
+    w->me = fr_member(fr_take(base, &used, fr_team_size(members)), members, rank);
     for (int i = 0; i < plan->stages; i++)
         w->gx[i] = fr_take(base, &used, (size_t)plan->stage[i].panels * plan->stage[i].gx_width * VL * size * w->rows);
-    w->acc = fr_take(base, &used, (size_t)FR_ROWS * FR_MAX_WIDTH * VL * size);
     w->operands = fr_take(base, &used, plan->stages > 1 ? (size_t)count * plan->padded * size : 0);
     w->save = fr_take(base, &used, plan->cell->stages > 1 ? (size_t)count * plan->padded * plan->cell->saves * size : 0);
-    return used;
+
+    const size_t shared = used;
+    int i = 0;
+    do {
+        w->x = fr_take(base, &used, w->rows * sizeof(void *));
+        w->prev = fr_take(base, &used, count * sizeof(void *));
+        w->out = fr_take(base, &used, count * sizeof(void *));
+        w->cell_prev = fr_take(base, &used, count * sizeof(void *));
+        w->cell = fr_take(base, &used, count * sizeof(void *));
+        w->operand = fr_take(base, &used, count * sizeof(void *));
+        w->acc = fr_take(base, &used, (size_t)FR_ROWS * FR_MAX_WIDTH * VL * size);
+    } while (i++ < rank);
+    return shared + (used - shared) / (rank + 1) * members;
 }
 
-size_t fr_forward_scratch(const FrPlan *plan, int count)
+size_t fr_forward_scratch(const FrPlan *plan, int count, int members)
 {
     Scratch unused;
-    return lay_out(plan, count, NULL, &unused);
+    return lay_out(plan, count, members, 0, NULL, &unused);
 }
 
 FrWorkspace fr_workspace(const FrPlan *plan, ptrdiff_t rows)
@@ -54,7 +64,7 @@ FrWorkspace fr_workspace(const FrPlan *plan, ptrdiff_t rows)
 }
 
 /* gx = W x + b_ih for the block's rows. */
-static void input_products(const FrRun *run, const Scratch *w, ptrdiff_t rows)
+static void input_products(const FrRun *run, Scratch *w, ptrdiff_t rows)
 {
     const FrPlan *plan = run->plan;
     const FrKernels *k = plan->kernels;
@@ -73,20 +83,27 @@ static void input_products(const FrRun *run, const Scratch *w, ptrdiff_t rows)
             .panel_next = panel, .init_next = width, .out_next = w->rows * width,
             .rows = (int)rows,
         };
-        if (rows <= k->tile_rows[s->gx_width]) {
-            fr_products(k, s->gx_width, &product, s->panels);
-            continue;
+        const int one_tile = rows <= k->tile_rows[s->gx_width], members = w->me.members;
+        const int group = one_tile ? (s->panels + members - 1) / members : 1;
+        fr_phase_begin(&w->me, (s->panels + group - 1) / group);
+        for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;) {
+            const int p = chunk * group;
+            FrProduct at = product;
+            fr_skip_panels(k, &at, p);
+            if (one_tile)
+                fr_products(k, s->gx_width, &at, s->panels - p < group ? s->panels - p : group);
+            else {
+                at.ahead = fr_at(plan, at.panel, panel);
+                fr_tall_product(k, s->gx_width, &at, rows);
+            }
         }
-        for (int p = 0; p < s->panels; p++) {
-            fr_tall_product(k, s->gx_width, &product, rows);
-            fr_next_panel(k, &product);
-        }
+        fr_phase_end(&w->me);
     }
 }
 
 /* One stage of one step over all slots alive: product and cell kernel, tile by tile. `all` brings what
  * is the same for all of them, its pointers at row 0. */
-static void stage_step(const FrRun *run, const Scratch *w, int i, const FrTile *all, void *const *operand, int rows)
+static void stage_step(const FrRun *run, Scratch *w, int i, const FrTile *all, void *const *operand, int rows)
 {
     const FrPlan *plan = run->plan;
     const FrKernels *k = plan->kernels;
@@ -94,8 +111,8 @@ static void stage_step(const FrRun *run, const Scratch *w, int i, const FrTile *
     const ptrdiff_t width = (ptrdiff_t)s->rec_width * k->lanes, panel = s->rec.depth * width;
     /* one tile of rows: several panels for each call of the cell kernel; else one panel, many rows */
     const int one_tile = rows <= k->tile_rows[s->rec_width];
-    const int group = one_tile && rows < FR_GROUP ? FR_GROUP / rows : 1;
-    FrProduct product = {
+    const int group = one_tile ? fr_group(&w->me, s->panels, rows) : 1;
+    const FrProduct whole = {
         .a = (const void *const *)operand,
         .panel = fr_at(plan, run->packed, s->rec_panels),
         .init = fr_at(plan, run->packed, s->rec_bias),
@@ -107,12 +124,15 @@ static void stage_step(const FrRun *run, const Scratch *w, int i, const FrTile *
     tile.units = s->units;
     tile.acc = w->acc;
     tile.acc_blocks = tile.blocks = s->blocks;
-    for (int p = 0, panels; p < s->panels; p += panels) {
-        panels = s->panels - p < group ? s->panels - p : group;
+    fr_phase_begin(&w->me, (s->panels + group - 1) / group);
+    for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;) {
+        const int p = chunk * group, panels = s->panels - p < group ? s->panels - p : group;
+        FrProduct product = whole;
+        fr_skip_panels(k, &product, p);
+        product.out = w->acc;
         tile.first = p * s->blocks;
         tile.count = fr_blocks_in(tile.first, panels * s->blocks, s->hidden_blocks);
         if (one_tile) {
-            product.out = w->acc;
             product.rows = tile.rows = rows;
             tile.acc_panel = rows * width;
             fr_products(k, s->rec_width, &product, panels);
@@ -122,13 +142,13 @@ static void stage_step(const FrRun *run, const Scratch *w, int i, const FrTile *
         for (int r = 0; r < rows; r += tile.rows) {
             fr_tile_at(plan, s, &tile, all, r);
             tile.rows = fr_tile_rows(rows - r, FR_ROWS);
-            product.a = (const void *const *)operand + r;
-            product.out = w->acc;
+            product.a = whole.a + r;
+            product.ahead = fr_at(plan, product.panel, panel);
             fr_tall_product(k, s->rec_width, &product, tile.rows);
             s->forward(&tile);
         }
-        fr_next_panel(k, &product);
     }
+    fr_phase_end(&w->me);
 }
 
 /* Step s of n slots; `gx_row` is its first row in the block's gx, `ws_row` in what is kept. */
@@ -169,6 +189,8 @@ static void finish(const FrRun *run, const Scratch *w, int first, int n)
 {
     const FrPlan *plan = run->plan;
     const size_t size = plan->kernels->size;
+    if (w->me.rank)
+        return;
     for (int j = first; j < n; j++)
         memcpy(run->h + run->row[j] * plan->output * size, w->out[j], plan->output * size);
     if (run->ws_cell)
@@ -183,13 +205,16 @@ static void swap(void ***a, void ***b)
     *b = t;
 }
 
-void fr_forward(const FrRun *run, ptrdiff_t first, ptrdiff_t last)
+/* Steps [first, last) of a run, as one of its members. */
+static void forward(const FrRun *run, int rank, ptrdiff_t first, ptrdiff_t last)
 {
     const FrPlan *plan = run->plan;
     const ptrdiff_t h_row = (ptrdiff_t)plan->output * plan->kernels->size;
     const ptrdiff_t c_row = (ptrdiff_t)plan->hidden * plan->kernels->size;
     Scratch w;
-    lay_out(plan, run->count, run->scratch, &w);
+    lay_out(plan, run->count, run->members, rank, run->scratch, &w);
+    if (rank && fr_finished(&w.me))
+        return;
 
     int n = fr_shrink(run, run->count, first);
     for (int j = 0; j < n; j++) {
@@ -216,4 +241,26 @@ void fr_forward(const FrRun *run, ptrdiff_t first, ptrdiff_t last)
                 swap(&w.cell_prev, &w.cell);
         }
     }
+    fr_finish(&w.me);
+}
+
+typedef struct Job {
+    const FrRun *runs;
+    int count;
+    ptrdiff_t first, last;
+} Job;
+
+static void task(void *context, int i)
+{
+    const Job *job = context;
+    forward(&job->runs[i % job->count], i / job->count, job->first, job->last);
+}
+
+void fr_forward(const FrRun *runs, int count, ptrdiff_t first, ptrdiff_t last)
+{
+    Job job = {runs, count, first, last};
+    for (int i = 0; i < count; i++)
+        if (runs[i].members > 1)
+            fr_team_begin((FrTeam *)runs[i].scratch, runs[i].members);
+    fr_parallel(task, &job, count * runs[0].members);
 }

@@ -21,6 +21,7 @@ typedef struct FrRows {
 typedef struct FrRun {
     const FrPlan *plan;
     int reverse, count;
+    int members;             /* threads that share the run, by hidden blocks                  */
     const int *row;          /* batch row of each slot                                        */
     const ptrdiff_t *length; /* of each slot, descending                                      */
     FrRows x, y;
@@ -37,16 +38,17 @@ typedef struct FrBack {
     int dx_add;              /* add to dx, which another direction has written                */
     char *dh, *dc;           /* (B, P), (B, H): dL/d final state in, dL/d initial state out   */
     const char *packed_back;
-    char *gradients;         /* packed gradients, added to                                    */
+    FrParameters grads;      /* added to                                                      */
+    int members;             /* as in FrRun                                                   */
     char *scratch;           /* fr_backward_scratch bytes                                     */
 } FrBack;
 
-/* Steps [first, last) of the run. */
-void fr_forward(const FrRun *run, ptrdiff_t first, ptrdiff_t last);
-void fr_backward(const FrBack *back);
+/* Steps [first, last) of all runs, side by side. */
+void fr_forward(const FrRun *runs, int count, ptrdiff_t first, ptrdiff_t last);
+void fr_backward(const FrBack *backs, int count);
 
-size_t fr_forward_scratch(const FrPlan *plan, int count);
-size_t fr_backward_scratch(const FrPlan *plan, int count);
+size_t fr_forward_scratch(const FrPlan *plan, int count, int members);
+size_t fr_backward_scratch(const FrPlan *plan, int count, int members);
 
 /* What a run keeps for backward over `rows` rows (the sum of its lengths), in bytes: offsets of
  * ws_cell and ws_operand behind ws_save, and the total. */

@@ -4,16 +4,15 @@
 #define FR_SEQUENCE_IMPL_H
 
 #include "sequence.h"
+#include "team.h"
 
 #include <stdint.h>
 #include <string.h>
 
 /* FR_GROUP: rows times panels that one call of a cell kernel gets at least, so that the latency of its
  * arithmetic is hidden. FR_ROWS: rows that it gets at most; their products, up to 48 * 4 vectors or
- * 12 KB, stay in L1. FR_DEPTH: depth that is multiplied at a time when there are several tiles of rows, so
- * that a panel, 32 KB of it, comes from L2 once and is used from L1 by all of them: 174 GF/s against 166
- * at (100,32,256), 161 against 152 with BPTT. */
-enum { FR_GROUP = 8, FR_ROWS = 48, FR_DEPTH = 128 };
+ * 12 KB, stay in L1. */
+enum { FR_GROUP = 8, FR_ROWS = 48 };
 
 static inline char *fr_at(const FrPlan *plan, const void *base, ptrdiff_t element)
 {
@@ -37,57 +36,47 @@ static inline int fr_tile_rows(ptrdiff_t left, int most)
     return (int)((left + tiles - 1) / tiles);
 }
 
-static inline void fr_next_panel(const FrKernels *k, FrProduct *p)
+static inline void fr_skip_panels(const FrKernels *k, FrProduct *p, ptrdiff_t n)
 {
-    p->panel = (const char *)p->panel + p->panel_next * k->size;
-    p->init = (const char *)p->init + p->init_next * k->size;
-    p->out = (char *)p->out + p->out_next * k->size;
+    p->panel = (const char *)p->panel + n * p->panel_next * k->size;
+    p->init = (const char *)p->init + n * p->init_next * k->size;
+    p->out = (char *)p->out + n * p->out_next * k->size;
 }
 
 /* The same rows against `panels` panels, two at a time where the tile is small. */
 static inline void fr_products(const FrKernels *k, int width, FrProduct *p, int panels)
 {
     while (panels > 0) {
-        p->panels = panels > 1 && p->rows <= k->pair_rows[width] ? 2 : 1;
-        k->product[width](p);
-        panels -= p->panels;
-        for (int n = p->panels; n > 0; n--)
-            fr_next_panel(k, p);
+        const int pair = panels > 1 && p->rows <= k->pair_rows[width];
+        (pair ? k->product_pair[width] : k->product[width])[p->rows](p);
+        fr_skip_panels(k, p, 1 + pair);
+        panels -= 1 + pair;
     }
 }
 
-/* Many rows against one panel: p->a and p->out cover all of them. Blocked by depth, which changes no
- * bit: what was added up so far is stored and loaded again. */
+/* Many rows against one panel: p->a and p->out cover all of them. Meanwhile what
+ * is at p->ahead, as large as the panel, is brought into L2, a line for each k of the first `width` tiles: H = 512,
+ * whose R does not fit L2, gains 11 %. */
 static inline void fr_tall_product(const FrKernels *k, int width, const FrProduct *p, ptrdiff_t rows)
 {
     const int most = k->tile_rows[width];
-    const ptrdiff_t total = p->chunks > 1 ? p->chunks : p->depth, one = p->chunks > 1 ? p->depth : 1;
-    const ptrdiff_t blocks = rows <= most ? 1 : (total * one + FR_DEPTH - 1) / FR_DEPTH;
-    const ptrdiff_t block = blocks > 1 ? (total + blocks - 1) / blocks : total;
+    const ptrdiff_t depth = p->depth * p->chunks, line = k->lanes * k->size;
     FrProduct tile = *p;
-    tile.panels = 1;
-    ptrdiff_t first = 0;
-    do {
-        const ptrdiff_t count = total - first < block ? total - first : block;
-        if (p->chunks > 1) {
-            tile.chunks = count;
-            tile.a_first = p->a_first + first * p->a_jump;
-            tile.panel = (const char *)p->panel + first * p->depth * p->panel_step * k->size;
-        } else {
-            tile.depth = count;
-            tile.a_first = p->a_first + first * p->a_step;
-            tile.panel = (const char *)p->panel + first * p->panel_step * k->size;
-        }
-        for (ptrdiff_t r = 0; r < rows; r += tile.rows) {
-            tile.rows = fr_tile_rows(rows - r, most);
-            tile.a = p->a + r;
-            tile.out = (char *)p->out + r * p->out_row * k->size;
-            tile.init = first ? tile.out : (char *)p->init + r * p->init_row * k->size;
-            tile.init_row = first ? p->out_row : p->init_row;
-            k->product[width](&tile);
-        }
-        first += count;
-    } while (first < total);
+    for (ptrdiff_t r = 0, n = 0; r < rows; r += tile.rows, n++) {
+        tile.rows = fr_tile_rows(rows - r, most);
+        tile.a = p->a + r;
+        tile.out = (char *)p->out + r * p->out_row * k->size;
+        tile.init = (char *)p->init + r * p->init_row * k->size;
+        tile.ahead = p->ahead && n < width ? (char *)p->ahead + n * depth * line : NULL;
+        k->product[width][tile.rows](&tile);
+    }
+}
+
+/* Panels that a call of a cell kernel gets of one tile of rows, so that every member finds some. */
+static inline int fr_group(const FrMember *me, int panels, ptrdiff_t rows)
+{
+    const int group = rows < FR_GROUP ? FR_GROUP / (int)rows : 1, share = (panels + me->members - 1) / me->members;
+    return group < share ? group : share;
 }
 
 /* Of `count` hidden blocks from `first` on, those that hold units. */

@@ -33,8 +33,7 @@ cdef class Stream:
         call = Pullback.__new__(Pullback)
         layer.pack()
         call.layer, call.steps, call.batch = layer, 1, self.batch
-        call.share(None)
-        call.parts = 1
+        call.share(None, 1)
         call.runs = <FrRun *>calloc(layer.num_layers, sizeof(FrRun))
         if call.runs == NULL:
             raise MemoryError()
@@ -43,8 +42,8 @@ cdef class Stream:
         self.y0 = np.zeros((self.batch, layer.output_size), layer.dtype)
         self.y1 = np.zeros_like(self.y0)
         self.inner = np.zeros((2, self.batch, layer.output_size), layer.dtype)
-        self.memory = _Buffer(max(fr_forward_scratch(&layer.plans[0], self.batch),
-                                  fr_forward_scratch(&layer.plans[1], self.batch)))
+        self.memory = _Buffer(max(fr_forward_scratch(&layer.plans[0], self.batch, call.members),
+                                  fr_forward_scratch(&layer.plans[1], self.batch, call.members)))
         for l in range(layer.num_layers):
             run = &call.runs[l]
             call.lay_out(l, self.inner[(l + 1) % 2], self.inner[l % 2], self.h, self.c, False)
@@ -92,7 +91,7 @@ cdef class Stream:
         call.runs[0].x.base = <char *>cnp.PyArray_DATA(x_t)
         call.runs[layer.num_layers - 1].y.base = <char *>cnp.PyArray_DATA(y)
         for l in range(layer.num_layers):
-            fr_forward(&call.runs[l], 0, 1)
+            call.run(l, 1, 0, 1)
         shape[0], shape[1] = self.batch, layer.output_size
         view = cnp.PyArray_SimpleNewFromData(1 if single else 2, &shape[1] if single else shape, layer.type_number,
                                              cnp.PyArray_DATA(y))

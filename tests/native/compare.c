@@ -99,26 +99,24 @@ static Arrays evaluate(const FrKernels *k, int cell, int hidden, int projection,
         steps += length[b];
     const FrWorkspace ws = fr_workspace(&plan, steps);
     char *packed = aligned(plan.packed * size), *packed_back = aligned(plan.packed_back * size);
-    char *gradients = aligned(plan.gradients * size), *work = aligned(ws.total);
-    char *scratch = aligned(fr_forward_scratch(&plan, B)), *scratch_back = aligned(fr_backward_scratch(&plan, B));
-    memset(gradients, 0, plan.gradients * size);
+    char *work = aligned(ws.total);
+    char *scratch = aligned(fr_forward_scratch(&plan, B, 1)), *scratch_back = aligned(fr_backward_scratch(&plan, B, 1));
     fr_pack(&plan, &p, packed);
     fr_pack_back(&plan, &p, packed_back);
     const FrRun run = {
-        .plan = &plan, .reverse = reverse, .count = B, .row = row, .length = length,
+        .plan = &plan, .reverse = reverse, .count = B, .members = 1, .row = row, .length = length,
         .x = rows(x, I, size), .y = rows(y, plan.output, size), .packed = packed, .h = h_n, .c = c_n,
         .ws_save = work, .ws_cell = plan.cell->states > 1 ? work + ws.cell : NULL, .ws_operand = work + ws.operand,
         .scratch = scratch,
     };
-    fr_forward(&run, 0, T);
+    fr_forward(&run, 1, 0, T);
     const FrBack back = {
         .run = &run, .h0 = h0, .c0 = c0, .dy = rows(dy, plan.output, size), .dx = rows(dx, I, size),
-        .dh = dh, .dc = dc, .packed_back = packed_back, .gradients = gradients, .scratch = scratch_back,
+        .dh = dh, .dc = dc, .packed_back = packed_back, .grads = d_p, .members = 1, .scratch = scratch_back,
     };
-    fr_backward(&back);
-    fr_unpack_gradients(&plan, gradients, &d_p);
+    fr_backward(&back, 1);
 
-    void *mine[] = {x, h0, c0, dy, packed, packed_back, gradients, work, scratch, scratch_back,
+    void *mine[] = {x, h0, c0, dy, packed, packed_back, work, scratch, scratch_back,
                     p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh, p.weight_hr, p.vector[0], p.vector[1], p.vector[2]};
     for (size_t i = 0; i < sizeof mine / sizeof *mine; i++)
         free(mine[i]);

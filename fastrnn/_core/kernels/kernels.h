@@ -27,7 +27,9 @@ typedef struct FrProduct {
     ptrdiff_t panel_step;    /* from one k to the next                                                */
     ptrdiff_t init_row, out_row;
     ptrdiff_t panel_next, init_next, out_next; /* from one panel to the next, when there are two      */
-    int rows, panels;
+    const void *ahead;       /* brought into L2 meanwhile, a vector for each k; NULL: nothing; when many
+                              * rows are tiled, as large as the panel                                  */
+    int rows;
 } FrProduct;
 
 /* Rows of a tile that live in row-major arrays: one pointer per row, at hidden unit 0. */
@@ -102,6 +104,7 @@ enum {
 
 enum { FR_EXP, FR_SIGMOID, FR_TANH, FR_MATHS };
 
+typedef void (*FrProductKernel)(const FrProduct *);
 typedef void (*FrCellKernel)(const FrTile *);
 
 typedef struct FrKernels {
@@ -109,19 +112,20 @@ typedef struct FrKernels {
     int lanes, size;                       /* VL, sizeof(real)                                      */
     int tile_rows[FR_MAX_WIDTH + 1];       /* rows of the largest tile of each width                */
     int pair_rows[FR_MAX_WIDTH + 1];       /* up to this many rows a product may take two panels    */
-    void (*product[FR_MAX_WIDTH + 1])(const FrProduct *);
+    FrProductKernel product[FR_MAX_WIDTH + 1][FR_MAX_ROWS + 1], product_pair[FR_MAX_WIDTH + 1][3]; /* by width, rows */
     FrCellKernel forward[FR_CELLS][FR_MAX_STAGES], backward[FR_CELLS][FR_MAX_STAGES];
     FrCellKernel project, project_backward;
     void (*store)(const FrTile *, int add);  /* rows[FR_OUT] = or += acc                             */
     void (*pack)(const FrMatrix *, const void *w, void *panels);
     void (*pack_bias)(const FrMatrix *, const void *bias, void *panels);
     void (*pack_transposed)(const FrMatrix *, const void *w, void *panels);
-    void (*unpack_add)(const FrMatrix *, const void *panels, void *w, void *bias);
     void (*add)(const void *src, void *dst, ptrdiff_t n); /* dst += src                              */
-    void (*gather)(const void *const *rows, ptrdiff_t n, int width, int tile, void *out);
+    void (*columns)(const void *const *rows, ptrdiff_t n, ptrdiff_t first, int count, int wide, void *out);
+    void (*sum)(const void *rows, ptrdiff_t step, ptrdiff_t n, int vectors, void *out);
     void (*panel)(const void *b, ptrdiff_t step, ptrdiff_t column, ptrdiff_t depth, ptrdiff_t count, ptrdiff_t wide,
                   void *out);
     void (*math[FR_MATHS])(const void *src, void *dst, ptrdiff_t n);
+    double (*multiply_adds)(void *vector, ptrdiff_t rounds); /* operations done: what the core can do at most */
 } FrKernels;
 
 #endif

@@ -12,7 +12,7 @@
  *   v_store(p, v)          VL elements, any alignment (*)
  *   v_load_n(p, n)         the first n lanes, 0 <= n <= VL, the others 0; reads nothing past p[n-1] (*)
  *   v_store_n(p, v, n)     the first n lanes, 0 <= n <= VL; touches nothing past p[n-1] (*)
- *   v_prefetch(p)          hint: the cache line of p will be read, bring it into L1; any address is fine (*)
+ *   v_prefetch(p)          hint: the cache line of p will be read soon, bring it into L2; any address is fine (*)
  *   v_set(x)               x in every lane (*)
  *   v_bcast(p)             *p in every lane, as a memory operand where there is one (*)
  *   v_zero()               0 in every lane (*)

@@ -5,7 +5,7 @@
 #define VREGS 32
 #define V_HAS_SCALE2
 
-FR_INLINE void v_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
+FR_INLINE void v_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }
 
 #ifdef FR_DOUBLE
 

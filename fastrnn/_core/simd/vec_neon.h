@@ -4,7 +4,7 @@
 
 #define VREGS 32
 
-FR_INLINE void v_prefetch(const void *p) { __builtin_prefetch(p, 0, 3); }
+FR_INLINE void v_prefetch(const void *p) { __builtin_prefetch(p, 0, 2); }
 
 #ifdef FR_DOUBLE
 

@@ -21,7 +21,7 @@ FR_INLINE vec v_zero(void) { return 0; }
 FR_INLINE void v_prefetch(const void *p)
 {
 #ifdef __GNUC__
-    __builtin_prefetch(p, 0, 3);
+    __builtin_prefetch(p, 0, 2);
 #else
     (void)p;
 #endif
