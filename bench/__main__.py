@@ -109,7 +109,10 @@ def measure(spec, processes, progress):
 def run(args):
     """Measure, print, write; 0 when all went well."""
     todo = specs(args)
-    names = todo[0]["contenders"] if todo else []
+    if not todo:
+        print("no case is left", file=sys.stderr)
+        return 2
+    names = todo[0]["contenders"]
     about = {**machine.description(), "roofline": roofline(), "argv": sys.argv[1:]}
     print(f"{about['cpu']}, {about['date']}; contenders: {', '.join(names)}; processes: {args.processes}")
     progress = table.Progress(args.processes * sum(len(worker.cases(spec)) for spec in todo))

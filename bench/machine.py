@@ -9,8 +9,8 @@ import time
 import numpy as np
 
 PACKAGES = ("fastrnn", "numpy", "scipy", "torch", "onnxruntime", "onnx", "jax", "openvino")
-#: Bytes to read for the bandwidth of each level of a usual memory hierarchy, L1 to DRAM.
-LEVELS = {"L1": 1 << 14, "L2": 3 << 18, "DRAM": 1 << 28}
+#: Bytes to read for a bandwidth: what fits the second cache, and what fits none that is a core's own.
+LEVELS = {"L2": 1 << 20, "memory": 1 << 26}
 
 
 def cpu_name():

@@ -6,7 +6,7 @@ Everything on it is computed from the figures, also where fastrnn does not win.
 import argparse
 
 from .results import OURS, RATIO, VALUES, combine, read
-from .shapes import KINDS
+from .shapes import KINDS, SETS
 from .table import number, target_line
 from .targets import geometric_mean, verdicts
 
@@ -19,8 +19,8 @@ fastrnn's before anything is timed. Every library has float32, the same threads,
 inference, and its fastest documented way: the best of these is the "best other". `T/B/H` is steps, sequences and
 units, `I` the width of the input where it is not `H`.
 """
-#: A ratio of fastrnn's to others that is no win.
-WORDS = {"step", "stream", "forward", "train", "ragged", "float64", "deepbench", "benchdnn", "speech", "edge"}
+#: The sets whose value is a ratio of times: below 1 another library is quicker.
+RATIOS = SETS.keys() - VALUES.keys()
 
 
 def included(results):
@@ -45,10 +45,14 @@ def cell(result):
     """fastrnn, best other and value of one case and number of threads."""
     if result is None or OURS not in result["figures"]:
         return ["", "", ""]
-    ours, best = result["figures"][OURS]["median"], result["best"]
-    other = f"{number(result['figures'][best]['median'])} {best}" if best else ""
-    shown = "" if result["value"] is None else f"{result['value']:.2f}"
-    return [number(ours), other, shown]
+    best = result["best"]
+    other = f"{shown(result['figures'][best])} {best}" if best else ""
+    return [shown(result["figures"][OURS]), other, "" if result["value"] is None else f"{result['value']:.2f}"]
+
+
+def shown(figure):
+    """The median, and p99 where calls were timed one by one."""
+    return number(figure["median"]) + (f" (p99 {number(figure['p99'])})" if "p99" in figure else "")
 
 
 def table(name, results):
@@ -65,8 +69,8 @@ def table(name, results):
         lines.append(f"| {case} | " + " | ".join(cells) + " |")
     lines.append("")
     for t in threads:
-        values = [r["value"] for r in results if r["threads"] == t and r["value"] is not None and r["value"] > 0]
-        if name in WORDS and values:
+        values = [r["value"] for r in results if r["threads"] == t and r["value"] is not None]
+        if name in RATIOS and values:
             lines.append(f"- Threads {t}: geometric mean {geometric_mean(values):.2f}, least {min(values):.2f}.")
     lines += [f"- {target_line(v)}." for v in verdicts(results)]
     return [*lines, ""]
@@ -75,9 +79,9 @@ def table(name, results):
 def losses(results):
     """Where another library is quicker, and which targets are missed."""
     lines = ["## Where fastrnn does not win", ""]
-    beaten = [r for r in results if r["set"] in WORDS and r["value"] is not None and r["value"] < 1]
+    beaten = [r for r in results if r["set"] in RATIOS and r["value"] is not None and r["value"] < 1]
     for r in sorted(beaten, key=lambda r: r["value"]):
-        lines.append(f"- {r['set']}, {r['name']}, threads {r['threads']}: {r['value']:.2f} of {r['best']}'s speed.")
+        lines.append(f"- {r['name']} ({r['set']}), threads {r['threads']}: {r['value']:.2f} of {r['best']}'s speed.")
     if not beaten:
         lines.append("No other library is quicker in any case above.")
     missed = [f"- {v.target.set}: {text}" for v in verdicts(results) for text in v.missed]

@@ -3,7 +3,7 @@
     import   seconds of the import statement alone in a fresh interpreter, and of making a layer and its first
              call once everything is imported: LSTM(64, 64), 10 steps
     memory   what the resident set of a fresh process grows by during a call, at its highest, beyond the arrays that
-             the call returns; the layer has been called before, with 8 steps
+             the call returns; it is the layer's first, so that packed weights count, but not the library's
     busy     calls with several threads while other processes keep CPUs busy at nice 19
 """
 

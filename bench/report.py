@@ -1,10 +1,12 @@
 """A page with plots, one HTML file that needs nothing else: ``python -m bench report A.json ... -o DIR``.
 
-Speed-up by case, GF/s under this machine's roofline, and p50 and p99 of single steps. Needs matplotlib.
+Speed-up by case, GF/s under this machine's roofline, and p50 and p99 of single steps. Without
+matplotlib it has the tables only.
 """
 
 import argparse
 import html
+import importlib.util
 import io
 from pathlib import Path
 
@@ -66,8 +68,8 @@ def roofline(about, results):
         axes.loglog([r["flops"] / r["bytes"] for r in mine], [gflops(r) for r in mine], "o", markersize=4, label=what)
     span = [f([r["flops"] / r["bytes"] for r in points]) for f in (min, max)]
     for level, rate in limits["bandwidth"].items():
-        ends = [min(rate * s, limits["peak"] or rate * s) for s in span]
-        axes.plot(span, ends, linewidth=0.8, label=f"{level}, {rate:.0f} GB/s")
+        end = limits["peak"] / rate if limits["peak"] else span[1]  # where multiplying binds instead
+        axes.plot([span[0], end], [rate * span[0], rate * end], linewidth=0.8, label=f"{level}, {rate:.0f} GB/s")
     if limits["peak"]:
         axes.axhline(limits["peak"], color="black", linewidth=0.8, label=f"FMA peak, {limits['peak']:.0f} GF/s")
     axes.set_xlabel("operations per byte, if R is read at every step and W, x and y once")
@@ -109,6 +111,14 @@ def rows(results):
     return "<table>" + "\n".join(lines) + "</table>"
 
 
+def plots(about, results):
+    """(heading, figure) of the plots over all sets; nothing without matplotlib."""
+    if not importlib.util.find_spec("matplotlib"):
+        return []
+    both = ("Roofline", roofline(about, results)), ("Latency of a step", latencies(results))
+    return [(text, made) for text, made in both if made]
+
+
 def document(about, results):
     """The HTML page of combined results."""
     title = f"fastrnn benchmarks, {about['date']}, {about['cpu']}"
@@ -117,14 +127,13 @@ def document(about, results):
     kinds = {r["what"] for r in results}
     parts += [f"<li>{name}: {html.escape(text)}</li>" for name, text in KINDS.items() if name in kinds]
     parts.append("</ul>")
-    for made, text in ((roofline(about, results), "Roofline"), (latencies(results), "Latency of a step")):
-        if made:
-            parts += [f"<h2>{text}</h2>", svg(made)]
+    for text, made in plots(about, results):
+        parts += [f"<h2>{text}</h2>", svg(made)]
     for name in dict.fromkeys(r["set"] for r in results):
         mine = [r for r in results if r["set"] == name]
         unit = {"us": "microseconds", "ms": "milliseconds", "MB": "megabytes"}[mine[0]["unit"]]
         parts.append(f"<h2>{name}</h2><p>{unit}; value: {VALUES.get(name, RATIO)}</p>")
-        made = speedups(mine)
+        made = speedups(mine) if importlib.util.find_spec("matplotlib") else None
         parts += [svg(made)] if made else []
         parts += [rows(mine), *(f"<p>{html.escape(target_line(v))}</p>" for v in verdicts(mine))]
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
@@ -141,5 +150,5 @@ def main(argv):
     path = Path(args.output) / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(document(about, combine(raw)))
-    print(f"wrote {path}")
+    print(f"wrote {path}" + ("" if importlib.util.find_spec("matplotlib") else ", without plots: no matplotlib"))
     return 0

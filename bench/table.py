@@ -4,6 +4,7 @@ import importlib.util
 import sys
 
 from .results import OURS, RATIO, VALUES, gflops, spread
+from .shapes import PROCESS_SETS
 from .targets import geometric_mean, verdicts
 
 
@@ -51,8 +52,8 @@ def footer(results):
     """Lines below the table of one set and number of threads: mean, least, targets, who is missing."""
     lines, judged = [], [r for r in results if r["value"] is not None]
     name = results[0]["set"]
-    if judged:
-        mean = geometric_mean(r["value"] for r in judged if r["value"] > 0)
+    if judged and name not in PROCESS_SETS:
+        mean = geometric_mean(r["value"] for r in judged)
         ends = [f(judged, key=lambda r: r["value"]) for f in (min, max)]
         least, most = (f"{r['value']:.2f} ({r['name']})" for r in ends)
         lines.append(f"value, {VALUES.get(name, RATIO)}: geometric mean {mean:.2f}, least {least}, most {most}")
@@ -74,7 +75,7 @@ def target_line(verdict):
     text += f" (H = 512: {target.wide:g})" if target.wide else ""
     text += f", worst {verdict.worst['value']:.2f}"
     if target.mean is not None:
-        text += f"; mean {word} {target.mean:g}, is {verdict.mean:.2f}"
+        text += f"; mean {word} {target.mean:g}, is {verdict.mean:.3f}"
     return text + (": MISSED" if verdict.missed else ": met")
 
 

@@ -72,7 +72,7 @@ class Verdict(NamedTuple):
 
     target: Target
     threads: int
-    mean: float
+    mean: float  # NaN if the target has none
     worst: dict  # the result nearest to, or furthest beyond, its bound
     missed: list  # sentences; empty when the target is met
 
@@ -97,7 +97,7 @@ def _verdict(target, threads, results):
     missed = [
         f"{r['name']}: {r['value']:.2f}, {word} {target.bound(r):g}" for r in results if target.missed(r)
     ]
-    mean = geometric_mean(r["value"] for r in results if r["value"] > 0)
+    mean = math.nan if target.mean is None else geometric_mean(r["value"] for r in results)
     if target.mean is not None and not (mean <= target.mean if target.at_most else mean >= target.mean):
-        missed.append(f"geometric mean: {mean:.2f}, {word} {target.mean:g}")
+        missed.append(f"geometric mean: {mean:.3f}, {word} {target.mean:g}")
     return Verdict(target, threads, mean, worst, missed)
