@@ -115,7 +115,7 @@ def run(args):
     names = todo[0]["contenders"]
     about = {**machine.description(), "roofline": roofline(), "argv": sys.argv[1:]}
     print(f"{about['cpu']}, {about['date']}; contenders: {', '.join(names)}; processes: {args.processes}")
-    progress = table.Progress(args.processes * sum(len(worker.cases(spec)) for spec in todo))
+    progress = table.Progress(args.processes * sum(map(worker.expected, todo)))
     raw, good = [], True
     with contextlib.suppress(KeyboardInterrupt):  # what is measured by then is kept
         for spec in todo:

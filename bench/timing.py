@@ -1,10 +1,10 @@
 """Correctness first, then interleaved rounds: every contender has its turn in each round, so that a machine
 that drifts drifts for all of them.
 
-A turn is a call that is not timed, so that every contender finds its own weights in the cache as a user's loop would,
-and then some that are timed together, so that reading the clock (0.1 us) does not count. Single steps are also timed
-one by one, for percentiles. With several threads the turn before it must be over: the workers of other libraries
-spin for up to 40 ms after a call, so that long is waited before the next contender.
+A turn begins with calls that are not timed, so that every contender finds its weights in the cache and its threads
+awake as in a user's loop; then come some that are timed together, so that reading the clock (0.1 us) does not count.
+Single steps are also timed one by one, for percentiles. With several threads the turn before it must be over: the
+workers of other libraries spin for up to 40 ms after a call, so that long is waited before the next contender.
 """
 
 import statistics
@@ -16,8 +16,10 @@ from .problem import Problem, disagreeing
 LEAST_ROUNDS = 5
 #: Another contender this many times slower than the quickest is not timed beyond its warm-up.
 SLOW = 3.0
-#: Seconds that a turn of short calls lasts, and the most calls in it.
+#: Seconds that the timed calls of a turn last if they are short, and the most of them.
 TURN, MOST_CALLS = 5e-4, 200
+#: Seconds of the calls before them, with one thread and with several; none before calls of more than `LONG`.
+BEFORE, BEFORE_THREADS, LONG = 1e-4, 5e-3, 0.02
 
 
 def measure(case, names, threads, seconds, extra=None):
@@ -48,21 +50,24 @@ def measure(case, names, threads, seconds, extra=None):
         If fastrnn agrees with no one.
     """
     ready, problems = prepare(case, names, threads)
-    warm = {name: warm_up(contender) for name, contender in ready.items()}
+    warm = {}
+    for name, contender in ready.items():
+        warm[name] = warm_up(contender)
+        settle(contender, threads)
     timed, figures = {}, {}
     quickest = min((t for n, t in warm.items() if n != "fastrnn" and ready[n].counts(case)), default=0)
     for name, contender in ready.items():
         if name != "fastrnn" and warm[name] > SLOW * quickest:
             figures[name] = {"median": warm[name] * 1e6, "warm": True}
         else:
-            timed[name] = Turns(contender, warm[name], case.what in ("step", "stream"))
+            timed[name] = Turns(contender, warm[name], threads, case.what in ("step", "stream"))
     end, rounds = time.perf_counter() + seconds, 0
     while rounds < LEAST_ROUNDS or time.perf_counter() < end:
         rounds += 1
         for turns in timed.values():
             turns.take()
-            if threads > 1 and len(timed) > 1:
-                time.sleep(turns.contender.spin)
+            if len(timed) > 1:
+                settle(turns.contender, threads)
         if extra:
             extra()
     figures |= {name: turns.figure() for name, turns in timed.items()}
@@ -85,8 +90,15 @@ def prepare(case, names, threads):
             problems[name] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         else:
             ready[name] = contender
+            settle(contender, threads)
     wrong = disagreeing(outputs, case.dtype)
     return {n: c for n, c in ready.items() if n not in wrong}, problems | wrong
+
+
+def settle(contender, threads):
+    """Wait until a contender's threads have gone to sleep."""
+    if threads > 1:
+        time.sleep(contender.spin)
 
 
 def warm_up(contender):
@@ -101,10 +113,11 @@ def warm_up(contender):
 class Turns:
     """The turns of one contender, with what they took."""
 
-    def __init__(self, contender, guess, one_by_one):
+    def __init__(self, contender, guess, threads, one_by_one):
         self.contender, self.timer = contender, contender.timer()
         self.calls = max(1, min(MOST_CALLS, int(TURN / guess)))
-        self.before = max(1, self.calls // 4) if guess < 0.02 else 0
+        before = BEFORE_THREADS if threads > 1 else BEFORE
+        self.before = max(1, min(MOST_CALLS, int(before / guess))) if guess < LONG else 0
         self.one_by_one = one_by_one
         self.times, self.single = [], []
 

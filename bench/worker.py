@@ -25,6 +25,11 @@ def cases(spec):
     return [c for c in found if spec.get("only", "") in getattr(c, "name", c)]
 
 
+def expected(spec):
+    """How many results a spec has: the set busy has one for each number of busy processes."""
+    return len(cases(spec)) * (len({1, spec["threads"]}) if spec["set"] == "busy" else 1)
+
+
 def results(spec):
     """The result of every case, as it is measured.
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fastrnn as fr
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from bench import child, compare, machine, page, problem, processes, report, results, table, targets  # noqa: E402
@@ -21,6 +23,14 @@ from bench.contenders import CONTENDERS, installed, running  # noqa: E402
 from bench.shapes import KINDS, PROCESS_SETS, SETS, Case  # noqa: E402
 
 SHAPE = 7, 3, 4, 8  # T, B, I, H
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    """The tests after these find the number of threads that there was."""
+    before = fr.get_num_threads()
+    yield
+    fr.set_num_threads(before)
 
 
 # ---- Cases and sets -----------------------------------------------------------------------------
@@ -253,6 +263,18 @@ def test_a_slow_contender_is_only_warmed_up(monkeypatch):
     figures, _ = timing.measure(case, ["fastrnn", "numpy", "slow"], 1, 0.01)
     assert figures["slow"]["warm"] and figures["slow"]["median"] > 5000 and "warm" not in figures["numpy"]
     assert "warm" not in timing.measure(case, ["fastrnn", "slow"], 1, 0.01)[0]["slow"]  # nobody is quicker
+
+
+def test_threads_are_left_to_settle(monkeypatch):
+    """After every contender's turn, when there are several threads, so that none is slowed by another's spinning."""
+    slept = []
+    monkeypatch.setattr(timing.time, "sleep", slept.append)
+    monkeypatch.setattr(CONTENDERS["numpy"], "spin", 0.25)
+    case = Case("forward", "RNN", *SHAPE)
+    timing.measure(case, ["fastrnn", "numpy"], 1, 0.0)
+    assert slept == []
+    timing.measure(case, ["fastrnn", "numpy"], 2, 0.0)
+    assert slept.count(0.25) == 2 + timing.LEAST_ROUNDS
 
 
 def test_summary_and_percentiles():
@@ -549,6 +571,7 @@ def test_cases_of_a_spec():
 
     assert names(set="import") == ["import", "first call"] and names(set="import", only="first") == ["first call"]
     assert names(set="busy") == [] and len(names(set="busy", threads=2)) == 3
+    assert worker.expected({"set": "busy", "threads": 2}) == 6 and worker.expected({"set": "step", "threads": 2}) == 18
     assert names(set="peak", threads=2) == [] and len(names(set="peak")) == 6
     assert names(set="step", only="GRU H16", dtype="float64") == ["step GRU H16 float64"]
 

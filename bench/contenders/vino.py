@@ -1,6 +1,7 @@
 """OpenVINO on its CPU plugin: the ONNX model, in float32; it does not train."""
 
 import io
+import sys
 
 from . import onnxmodel
 from .base import Contender
@@ -13,6 +14,8 @@ class OpenVino(Contender):
     spin = 0.01
 
     def __init__(self, problem, threads):
+        # Its import would start a thread and a process that report the use; without the module they are left out.
+        sys.modules.setdefault("openvino_telemetry", None)
         import openvino
 
         core = openvino.Core()
