@@ -6,6 +6,7 @@ done with the figures.
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -70,19 +71,24 @@ def specs(args):
     return [spec for spec in found if worker.cases(spec)]
 
 
+def fresh(module, argument, threads):
+    """Start a module of ours in a fresh process that has the same fastrnn as this one."""
+    ours = Path(importlib.util.find_spec("fastrnn").origin).parents[1]
+    paths = os.pathsep.join([str(ours), str(ROOT)])
+    environment = {**os.environ, **machine.environment(threads), "PYTHONPATH": paths}
+    command = [sys.executable, "-m", module, argument]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
 def roofline():
     """`machine.roofline` from a fresh process on one core."""
-    command = [sys.executable, "-m", "bench.child", "roofline"]
-    environment = {**os.environ, **machine.environment(1)}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT, check=True)
-    return json.loads(done.stdout)
+    with fresh("bench.child", "roofline", 1) as process:
+        return json.load(process.stdout)
 
 
 def work(spec):
     """Yield the results of a fresh process; raises RuntimeError when it dies."""
-    environment = {**os.environ, **machine.environment(spec["threads"])}
-    command = [sys.executable, "-m", "bench.worker", json.dumps(spec)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
+    with fresh("bench.worker", json.dumps(spec), spec["threads"]) as process:
         try:
             yield from map(json.loads, process.stdout)
         except BaseException:

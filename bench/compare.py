@@ -1,9 +1,9 @@
 """Base against head: ``python -m bench compare A.json B.json``.
 
-A case has moved if fastrnn's figure changed by more than noise. Its change is divided by the median change of the other
-contenders in that case, which did not change between the files, so what they show is the machine's. Noise is 3 %, or
-what the figures themselves say if that is more: half the spreads of both files, and how far the others differ in
-their change.
+A case has moved if fastrnn's figure changed by more than noise. Its change is divided by the median change of the
+other contenders in that case, which did not change between the files, so what they show is the machine's. Noise is
+3 %, or what the figures themselves say if that is more: half the spreads of both files, and how far the others
+differ in their change.
 """
 
 import argparse

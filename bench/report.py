@@ -144,7 +144,7 @@ def main(argv):
     """Write DIR/index.html."""
     parser = argparse.ArgumentParser(prog="python -m bench report", description=__doc__)
     parser.add_argument("files", nargs="+", metavar="A.json", help="of one machine")
-    parser.add_argument("-o", "--output", default="bench-report", metavar="DIR", help="%(default)s unless given")
+    parser.add_argument("-o", "--output", default="build/bench-report", metavar="DIR", help="%(default)s unless given")
     args = parser.parse_args(argv)
     about, raw = read(args.files)
     path = Path(args.output) / "index.html"

@@ -23,7 +23,7 @@ def others(figures):
     return ", ".join(marks)
 
 
-HEADER = f"{'case (T/B/H)':40s} {'fastrnn':>10s} {'':2s} {'GF/s':>6s} {'spread':>6s} {'value':>6s}  others, nearest first"
+HEADER = f"{'case (T/B/H)':40s} {'fastrnn':>10s}    {'GF/s':>6s} {'spread':>6s} {'value':>6s}  others, nearest first"
 
 
 def row(result):

@@ -390,7 +390,8 @@ def test_row_and_footer(capsys):
 
 
 def test_numbers_have_few_digits():
-    assert [table.number(x) for x in (0.7123, 5.214, 48.14, 431.27, 5299.4)] == ["0.712", "5.21", "48.1", "431.3", "5,299"]
+    numbers = [table.number(x) for x in (0.7123, 5.214, 48.14, 431.27, 5299.4)]
+    assert numbers == ["0.712", "5.21", "48.1", "431.3", "5,299"]
 
 
 # ---- Comparing ----------------------------------------------------------------------------------
@@ -549,13 +550,26 @@ def test_peak_is_the_best_of_bursts(monkeypatch):
     from fastrnn._core import engine
 
     asked = []
-    monkeypatch.setattr(engine, "multiply_adds", lambda size, rounds: asked.append(size) or rounds * 100, raising=False)
+    monkeypatch.setattr(
+        engine, "multiply_adds", lambda size, rounds: asked.append(size) or rounds * 100, raising=False
+    )
     clock = iter(x for i in range(1, 99) for x in (0.0, 1.0 / i))  # ever quicker
     monkeypatch.setattr(machine.time, "perf_counter", lambda: next(clock))
     assert machine.Peak.available()
     peak = machine.Peak()  # its first burst took a second
     peak()
     assert set(asked) == {4} and peak.median() == pytest.approx(1000 * 100 * 4 / 1e9)
+
+
+def test_a_share_of_the_peak(monkeypatch):
+    from fastrnn._core import engine
+
+    monkeypatch.setattr(engine, "multiply_adds", lambda size, rounds: sum(range(rounds)) and rounds, raising=False)
+    monkeypatch.setitem(worker.SETS, "peak", [Case("forward", "GRU", *SHAPE)])
+    spec = {"set": "peak", "threads": 1, "seconds": 0.0, "contenders": ["fastrnn"]}
+    (one,) = results.combine(list(worker.results(spec)))
+    share = one["flops"] / one["figures"]["fastrnn"]["median"] / 1e3 / one["peak"]
+    assert one["peak"] > 0 and one["value"] == pytest.approx(share) and "; peak" in table.row(one)
 
 
 def test_without_the_peak_loop_the_set_says_so(monkeypatch):
@@ -631,8 +645,9 @@ def test_busy_processes_end(monkeypatch):
 # ---- The command line ---------------------------------------------------------------------------
 
 
-def test_command_line(tmp_path, capsys):
-    """A run from end to end, in fresh processes."""
+def test_command_line(tmp_path, capsys, monkeypatch):
+    """A run from end to end, in fresh processes, from wherever."""
+    monkeypatch.chdir(tmp_path)
     file = tmp_path / "out.json"
     args = ["--only", "RNN H16", "--seconds", "0.01", "--contenders", "numpy", "--processes", "2", "--json", str(file)]
     assert command.main(["step", *args]) == 0
@@ -719,7 +734,8 @@ def test_specs():
     assert found == [("step", 1), ("step", 2), ("busy", 2)]
     assert command.specs(args)[0]["contenders"] == ["fastrnn", "numpy"]
     everyone = command.specs(command.arguments([]))
-    assert {s["set"] for s in everyone} == {*SETS, *PROCESS_SETS} - {"busy"} and "numpy" not in everyone[0]["contenders"]
+    assert {s["set"] for s in everyone} == {*SETS, *PROCESS_SETS} - {"busy"}
+    assert "numpy" not in everyone[0]["contenders"]
 
 
 def test_help_says_what_is_included(capsys):
