@@ -27,8 +27,9 @@ demo: .venv/has-demo
 test: .venv/has-test
 	HYPOTHESIS_PROFILE=ci $(PY) -m pytest $(ARGS)
 
-bench: .venv/has-demo
-	$(PY) -m bench $(ARGS)
+# Beside the libraries it compares with, in an environment of its own.
+bench: .venv-bench/has-bench
+	.venv-bench/bin/python -m bench $(ARGS)
 
 # Everything, without a time limit.
 test-all: test-isas test-wheels test-faults
@@ -93,6 +94,6 @@ define has
 	$$*/bin/python -m pip install --no-build-isolation -e ".[$(1)]"
 	mv $$@.new $$@
 endef
-$(foreach extra,demo test,$(eval $(call has,$(extra))))
+$(foreach extra,demo test bench,$(eval $(call has,$(extra))))
 
 .PRECIOUS: %/ready

@@ -1,0 +1,46 @@
+"""fastrnn: a call, ``vjp`` and its pullback, or a stream's step."""
+
+from .base import Contender
+
+
+class Fastrnn(Contender):
+    """This library."""
+
+    name, needs = "fastrnn", ("fastrnn",)
+
+    def __init__(self, problem, threads):
+        import fastrnn as fr
+
+        fr.set_num_threads(threads)
+        case, state = problem.case, problem.state
+        self.case = case
+        self.layer = getattr(fr, case.cell)(
+            case.input, case.hidden, case.layers, bidirectional=case.directions == 2, dtype=case.dtype
+        )
+        self.layer.load_state_dict(problem.weights)
+        if state and case.cell != "LSTM":
+            (state,) = state
+        self.names = {"layer": self.layer, "x": problem.x, "dy": problem.dy, "state": state}
+        if case.what == "stream":
+            self.stream = self.layer.stream()
+            self.stream.reset(state)
+            self.names.update(step=self.stream.step, x=problem.x[0, 0])
+            self.code = "y = step(x)"
+            return
+        more = ", state" if state is not None else ""
+        if problem.lengths is not None:
+            self.names["lengths"] = problem.lengths
+            more = ", lengths=lengths"
+        self.code = f"y, final = layer(x{more})"
+        if case.what == "train":
+            self.code = f"y, final, pullback = layer.vjp(x{more})\ndx, dstate = pullback(dy)"
+
+    def outputs(self, assigned):
+        """As `Contender.outputs`; gradients add up, so this wants the first call's."""
+        if self.case.what == "stream":
+            assigned = {"y": assigned["y"][None, None], "final": self.stream.state}
+        final = assigned["final"] if self.case.cell == "LSTM" else (assigned["final"],)
+        found = {"y": assigned["y"]}
+        if self.case.what == "train":
+            return {**found, "dx": assigned["dx"], **self.layer.grads}
+        return {**found, **dict(zip("hc", final))}
