@@ -121,16 +121,21 @@ def float_dtype(value, name="dtype"):
 
 def generator(value, name="rng"):
     """A ``numpy.random.Generator``: the one given, one seeded by an int, or a fresh one."""
-    if isinstance(value, np.random.Generator):
-        return value
     if value is None:
         return np.random.default_rng()
+    if isinstance(value, np.random.Generator):
+        return value
     try:
         return np.random.default_rng(integer(value, name, minimum=0))
     except TypeError:
         raise TypeError(
             f"{name}: expected None, an int seed or a numpy Generator, got {_described(value)}"
         ) from None
+
+
+def generator_or_none(value, name="rng"):
+    """The same, but None stays: ``numpy.random`` is not imported before somebody draws from it."""
+    return None if value is None else generator(value, name)
 
 
 def path(value, name="path"):

@@ -176,7 +176,7 @@ class Linear(Module):
         self.in_features = _validate.positive_int(in_features, "in_features")
         self.out_features = _validate.positive_int(out_features, "out_features")
         self.bias = _validate.boolean(bias, "bias")
-        dtype, rng = _validate.float_dtype(dtype), _validate.generator(rng)
+        dtype, rng = _validate.float_dtype(dtype), _validate.generator_or_none(rng)
         specs = [("weight", (self.out_features, self.in_features))]
         if self.bias:
             specs.append(("bias", (self.out_features,)))

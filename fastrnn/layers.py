@@ -25,7 +25,7 @@ class Recurrent(engine.Recurrent, Module):
         input_size, hidden_size, num_layers, proj_size = sizes
         directions = 2 if _validate.boolean(bidirectional, "bidirectional") else 1
         batch_first = _validate.boolean(batch_first, "batch_first")
-        dtype, rng = _validate.float_dtype(dtype), _validate.generator(rng)
+        dtype, rng = _validate.float_dtype(dtype), _validate.generator_or_none(rng)
         self._options = options
         self.state_names = row.states
         self.proj_size = proj_size
@@ -52,7 +52,7 @@ class Recurrent(engine.Recurrent, Module):
 
     def _mask(self, shape):
         """The dropout mask of a layer's input."""
-        return dropout_mask(self._rng, self.dropout, shape, self.dtype)
+        return dropout_mask(self.rng, self.dropout, shape, self.dtype)
 
     @property
     def bidirectional(self):

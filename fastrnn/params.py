@@ -8,6 +8,7 @@ and pullbacks compare it and so can never be silently stale.
 Imports numpy and ``_validate``.
 """
 
+import os
 import threading
 from collections.abc import Mapping
 
@@ -26,8 +27,21 @@ _local = threading.local()
 def _aligned_zeros(size, dtype):
     """A 1-D array of zeros whose data starts at a multiple of ``ALIGNMENT`` bytes."""
     raw = np.zeros(size * dtype.itemsize + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
+    start = -raw.__array_interface__["data"][0] % ALIGNMENT
     return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+def _unseeded(count):
+    """``count`` numbers in [0, 1) that nobody can ask for again: SplitMix64 (Steele, Lea, Flood 2014) from
+    a random start. Importing ``numpy.random`` for them would take longer than all else that a layer does."""
+    z = np.arange(count, dtype=np.uint64)
+    z *= np.uint64(0x9E3779B97F4A7C15)
+    z += np.uint64(int.from_bytes(os.urandom(8), "little"))
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z ^= z >> np.uint64(shift)
+        z *= np.uint64(factor)
+    z ^= z >> np.uint64(31)
+    return (z >> np.uint64(11)) * 2.0**-53
 
 
 class restoring:
@@ -247,7 +261,9 @@ class Module:
         """Draw all parameters, in order, from U(-bound, bound), the same in both dtypes."""
         if getattr(_local, "restoring", None) is None:
             for _, _, i, j in self._places:
-                self._values[i:j] = rng.uniform(-bound, bound, j - i)
+                self._values[i:j] = (
+                    (2 * _unseeded(j - i) - 1) * bound if rng is None else rng.uniform(-bound, bound, j - i)
+                )
             self._version += 1
 
     def _init_normal(self, rng):
@@ -389,11 +405,13 @@ class Module:
     @property
     def rng(self):
         """The ``numpy.random.Generator`` of dropout masks; set to None, a seed or a Generator."""
+        if self._rng is None:
+            self._rng = _validate.generator(None)
         return self._rng
 
     @rng.setter
     def rng(self, value):
-        self._rng = _validate.generator(value)
+        self._rng = _validate.generator_or_none(value)
 
     # -- copies -----------------------------------------------------------------------------
 

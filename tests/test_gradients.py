@@ -12,6 +12,7 @@ from test_forward import BROAD, LONG, SOME, TELLING
 from tolerance import assert_close, assert_same_bits
 
 import fastrnn as fr
+from fastrnn._core import engine
 
 
 @pytest.mark.smoke
@@ -76,6 +77,20 @@ def test_numbers_of_threads(cell, threads):
     with fr.num_threads(threads):
         check_gradients(Case(cell, I=40, H=72, L=2, D=2, T=30, B=11, lengths=lengths, padding=np.nan))
         check_gradients(Case(cell, I=200, H=160, P=100, T=24, B=32, dtype="float32"))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@budget(0.5)
+@given(st.data())
+def test_threads_share_small_work(cell, data):
+    """Dealt out by rows and by hidden blocks, to more threads than there are CPUs."""
+    case = data.draw(smooth_cases(cell=cell))
+    engine.spread(True)
+    try:
+        with fr.num_threads(data.draw(st.integers(2, 5))):
+            check_gradients(case)
+    finally:
+        engine.spread(False)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -67,7 +69,23 @@ def test_initial_values(layer):
         assert abs(array.std() - bound / np.sqrt(3)) < 0.05 * bound
     generator = layer(30, H, rng=np.random.default_rng(7))
     assert_same_parameters(generator, single.parameters)
-    assert not np.array_equal(layer(2, 3).parameters["weight_ih_l0"], layer(2, 3).parameters["weight_ih_l0"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_initial_values_without_a_seed(dtype):
+    """Of the same distribution, no two alike; ``numpy.random``, slow to import, is not needed for them."""
+    H = 400
+    one, two = (fr.LSTM(30, H, dtype=dtype).parameters for _ in range(2))
+    for name, array in one.items():
+        values = array.astype(float) * H**0.5
+        assert np.abs(values).max() <= 1 + 1e-7 and abs(values).max() > 0.99
+        assert abs(values.mean()) < 5 / np.sqrt(3 * values.size)
+        assert abs(values.std() - 3**-0.5) < 0.03
+        follow = np.corrcoef(values.ravel()[:-1], values.ravel()[1:])[0, 1]
+        assert abs(follow) < 5 / np.sqrt(values.size)
+        assert not np.array_equal(array, two[name])
+    code = "import sys, fastrnn as fr; fr.LSTM(2, 3); fr.Linear(2, 3); print('numpy.random' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
 def test_assignment_copies():

@@ -9,6 +9,7 @@ from strategies import BATCHES, WIDTHS, budget, cases
 from tolerance import assert_same_bits
 
 import fastrnn as fr
+from fastrnn._core import engine
 
 THREADS = [1, 2, 3]
 #: Large enough that work is worth dealing to three threads, with a tail in every dimension.
@@ -47,6 +48,15 @@ def run(data, layer, rows=slice(None), x=None, lengths="own"):
         lengths = None if data.lengths is None else data.lengths[rows]
     y, final = layer(np.ascontiguousarray(x[:, rows]), state, lengths)
     return y, data.plain_state(final)
+
+
+def streamed(data, layer):
+    """All steps through a stream; None for a layer that has none."""
+    if layer.bidirectional:
+        return None
+    stream = layer.stream(data.case.B)
+    stream.reset(data.state)
+    return np.array([stream.step(x_t).copy() for x_t in data.x])
 
 
 PLAIN = {"batch_first": False, "unbatched": False, "layout": "plain", "padding": 0.0}
@@ -156,13 +166,24 @@ def test_threads(case):
 @budget(0.5)
 @given(st.data())
 def test_threads_small(cell, data):
+    """Dealt out by rows and by hidden blocks, small as they are, to more threads than there are CPUs."""
     case = data.draw(cases(cell=cell, **PLAIN))
     arrays = Data(case)
     layer = arrays.layer()
     with fr.num_threads(1):
-        expected = run(arrays, layer)
-    with fr.num_threads(data.draw(st.integers(2, 5))):
-        assert_same_result(case, run(arrays, layer), expected)
+        expected, gradients, steps = run(arrays, layer), all_gradients(arrays, layer), streamed(arrays, layer)
+    engine.spread(True)
+    try:
+        with fr.num_threads(data.draw(st.integers(2, 5))):
+            assert_same_result(case, run(arrays, layer), expected)
+            again, again_steps = all_gradients(arrays, layer), streamed(arrays, layer)
+    finally:
+        engine.spread(False)
+    if steps is not None:
+        assert_same_bits("steps", again_steps, steps)
+    for name, array in gradients.items():
+        if case.B < 8 or name.startswith("d"):  # from 8 on, threads have sequences of their own to sum over
+            assert_same_bits(name, again[name], array)
 
 
 def test_num_threads_is_restored():

@@ -32,6 +32,7 @@ cdef Py_ssize_t LEAST_ROWS = 4
 # ... if its share of a step, in multiply-adds of a row, is worth the meeting at the end: LSTM H = 128 and RNN
 # H = 256 gain 1.3 times, LSTM H = 64 and RNN H = 128 lose 1.1 times.
 cdef double LEAST_WORK_TO_MEET = 4e4
+cdef bint _spread = False
 # Inner outputs of a deep one-directional net at inference: steps are run in blocks of this size.
 cdef Py_ssize_t INNER_BYTES = 1 << 19
 # Releasing the GIL costs some 0.1 us: worth it above a few us of work.
@@ -75,6 +76,12 @@ def use_isa(name=None):
 
 
 use_isa()
+
+
+def spread(bint on):
+    """Deal every call out to all threads, however small it is: for tests."""
+    global _spread
+    _spread = on
 
 
 def set_threads(int n):
@@ -209,7 +216,12 @@ cdef class Recurrent:
         """Threads that each direction gets."""
         cdef double worth = self.work(steps, batch) * self.num_directions / LEAST_WORK_PER_THREAD
         cdef int n = max(1, fr_get_threads() // self.num_directions)
-        return <int>max(1, n if worth >= n else <int>worth)
+        return <int>max(1, n if worth >= n or _spread else <int>worth)
+
+    cdef int members_for(self, Py_ssize_t batch, int threads, int parts) noexcept:
+        """Threads that share each of the parts' hidden blocks."""
+        cdef bint worth = self.work(1, batch) >= LEAST_WORK_TO_MEET * threads
+        return threads // parts if worth or _spread else 1
 
     cdef int current(self) except -1:
         """Takes over what an open edit() block changed."""

@@ -44,9 +44,7 @@ cdef class Pullback:
         cdef Recurrent layer = self.layer
         cdef int threads = layer.threads_for(self.steps, self.batch)
         self.parts = <int>max(1, min(threads, self.batch // LEAST_ROWS, most_parts))
-        self.members = threads // self.parts
-        if layer.work(1, self.batch) < LEAST_WORK_TO_MEET * self.parts * self.members:
-            self.members = 1
+        self.members = layer.members_for(self.batch, threads, self.parts)
 
     cdef int share(self, object lengths, Py_ssize_t most_parts) except -1:
         """Deals the sequences out: equal parts in order, or, when ragged, every parts-th of the
@@ -190,9 +188,7 @@ cdef class Pullback:
         cdef FrPlan *plan = layer.plan(l)
         cdef bint first = l == 0, last = l == layer.num_layers - 1
         cdef Py_ssize_t i, width = plan.output * layer.num_directions, size = layer.size
-        cdef int d, p, at, direct, members = max(1, fr_get_threads() // self.parts)
-        if layer.work(1, self.batch) < LEAST_WORK_TO_MEET * self.parts * members:
-            members = 1
+        cdef int d, p, at, direct, members = layer.members_for(self.batch, max(fr_get_threads(), self.parts), self.parts)
         # the larger parts need not be the ones that need more: blocks hold whole steps
         cdef size_t need = max(fr_backward_scratch(plan, self.first_slot(1), members),
                                fr_backward_scratch(plan, <int>self.batch - self.first_slot(self.parts - 1), members))
