@@ -248,56 +248,65 @@ static void step(const FrBack *back, Scratch *w, ptrdiff_t first, ptrdiff_t s, p
     }
 }
 
-/* dW += dg^T operand over the block's rows, for the columns of W that panel `q` holds. */
+/* The columns of a weight gradient that one panel of the operand covers. */
+typedef struct Strip {
+    int width, count;     /* vectors of the panel; columns of the matrix in it         */
+    ptrdiff_t row;        /* elements of a row of the matrix                           */
+    FrProduct product;    /* all but its rows                                          */
+} Strip;
+
+/* `n` rows of the gradient, from `to` on, += the product of as many columns of dg, from `from` on, with the panel. */
+static void add_rows(const FrBack *back, const Scratch *w, Strip *strip, const char *from, char *to, int n)
+{
+    const FrPlan *plan = back->run->plan;
+    const FrKernels *k = plan->kernels;
+    const int VL = k->lanes, wide = strip->width * VL, whole = strip->count == wide;
+    FrProduct *product = &strip->product;
+    for (int r = 0, rows; r < n; r += rows) {
+        rows = fr_tile_rows(n - r, FR_ROWS);
+        for (int i = 0; i < rows; i++)
+            w->a[i] = fr_at(plan, from, r + i);
+        for (int i = 0; i < rows; i++) /* what the next call adds to */
+            for (int v = 0; v < strip->width; v++)
+                __builtin_prefetch(fr_at(plan, to, (n + r + i) * strip->row + v * VL), 1, 2);
+        product->out = whole ? fr_at(plan, to, r * strip->row) : w->acc;
+        product->out_row = whole ? strip->row : wide;
+        product->init = whole ? product->out : w->zeros;
+        product->init_row = whole ? strip->row : 0;
+        fr_tall_product(k, strip->width, product, rows);
+        if (whole)
+            continue;
+        for (int i = 0; i < rows; i++)
+            w->a[i] = fr_at(plan, to, (r + i) * strip->row);
+        const FrTile tile = {
+            .rows = rows, .count = (strip->count + VL - 1) / VL, .units = strip->count,
+            .acc_blocks = strip->width, .blocks = strip->width, .acc = w->acc, .slot = {[FR_OUT] = (void *const *)w->a},
+        };
+        k->store(&tile, 1);
+    }
+}
+
+/* dW += dg^T operand over the block's rows, for the columns of W in panel `q` of the operand. */
 static void weight_gradient(const FrBack *back, const Scratch *w, const Sweep *v, const FrGates *gates,
                             const void *const *operand, const char *dg, char *gradient, int q, ptrdiff_t rows)
 {
     const FrPlan *plan = back->run->plan;
     const FrKernels *k = plan->kernels;
     const FrStagePlan *s = v->from;
-    const int units = s->units, width = v->matrix->depth_blocks, columns = v->matrix->depth;
-    const ptrdiff_t VL = k->lanes, wide = width * VL, first = q * wide;
-    const int count = columns - first < wide ? (int)(columns - first) : (int)wide;
-    k->columns(operand, rows, first, count, (int)wide, w->columns);
-    FrProduct product = {
-        .a = w->a, .panel = w->columns, .depth = rows, .chunks = 1,
-        .a_step = s->dg_width * VL, .panel_step = wide,
+    const ptrdiff_t VL = k->lanes, wide = v->matrix->depth_blocks * VL, first = q * wide, left = v->matrix->depth - first;
+    Strip strip = {
+        .width = v->matrix->depth_blocks, .count = (int)(left < wide ? left : wide),
+        .row = v->matrix->depth,
+        .product = {.a = w->a, .panel = w->columns, .depth = rows, .chunks = 1, .a_step = s->dg_width * VL, .panel_step = wide},
     };
-    FrTile tile = {.units = count, .count = (count + (int)VL - 1) / (int)VL, .acc_blocks = width, .blocks = width, .acc = w->acc,
-                   .slot = {[FR_OUT] = (void *const *)w->a}};
-    for (int p = 0; p < s->panels; p++) {
-        const int unit = p * s->blocks * (int)VL, left = units - unit;
-        const int n = left < s->blocks * VL ? left : s->blocks * (int)VL;
-        for (int g = 0; g < gates->count; g++) {
-            const char *from = fr_at(plan, dg, (p * w->rows * s->dg_width + v->at + g * s->blocks) * VL);
-            char *to = fr_at(plan, gradient, ((ptrdiff_t)gates->row[g] * units + unit) * columns + first);
-            for (int r = 0, most; r < n; r += most) {
-                most = count == wide ? n : fr_tile_rows(n - r, FR_ROWS);
-                for (int i = 0; i < most; i++)
-                    w->a[i] = fr_at(plan, from, r + i);
-                product.init = product.out = to;
-                product.init_row = product.out_row = columns;
-                if (count == wide) {
-                    const char *next = g + 1 < gates->count ? fr_at(plan, gradient, ((ptrdiff_t)gates->row[g + 1] * units + unit) * columns + first) : fr_at(plan, gradient, ((ptrdiff_t)gates->row[0] * units + unit + s->blocks * VL) * columns + first);
-                    if (g + 1 < gates->count || p + 1 < s->panels)
-                    for (int i = 0; i < n; i++)
-                        for (int j = 0; j < width; j++)
-                            __builtin_prefetch(next + ((ptrdiff_t)i * columns + j * VL) * k->size, 1, 2);
-                    fr_tall_product(k, width, &product, n);
-                    continue;
-                }
-                product.init = w->zeros;
-                product.init_row = 0;
-                product.out = w->acc;
-                product.out_row = wide;
-                fr_tall_product(k, width, &product, most);
-                for (int i = 0; i < most; i++)
-                    w->a[i] = fr_at(plan, to, (ptrdiff_t)(r + i) * columns);
-                tile.rows = most;
-                k->store(&tile, 1);
-            }
+    k->columns(operand, rows, first, strip.count, (int)wide, w->columns);
+    for (int g = 0; g < gates->count; g++)
+        for (int p = 0; p < s->panels; p++) {
+            const ptrdiff_t unit = p * s->blocks * VL, units = s->units - unit, most = s->blocks * VL;
+            add_rows(back, w, &strip, fr_at(plan, dg, (p * w->rows * s->dg_width + v->at + g * s->blocks) * VL),
+                     fr_at(plan, gradient, (gates->row[g] * s->units + unit) * strip.row + first),
+                     (int)(units < most ? units : most));
         }
-    }
 }
 
 /* Adds the gate gradients' sums over the block's rows to the gradients of the biases. */
