@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "fastrnn/_core"
-BASE = ["-std=gnu11", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", f"-I{CORE}"]
+BASE = ["-std=gnu11", "-pthread", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", f"-I{CORE}"]
 SANITIZERS = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 
@@ -27,7 +27,7 @@ def build(folder, compiler, targets, flags):
             objects.append(folder / f"{name}{len(objects)}.o")
             source = CORE / f"targets/{name}.c"
             run(compiler, *BASE, *flags, *target_flags, *dtype, "-c", source, "-o", objects[-1])
-    sources = [CORE / f"{name}.c" for name in ("dispatch", "plan", "sequence", "bptt")]
+    sources = [CORE / f"{name}.c" for name in ("dispatch", "plan", "pool", "sequence", "bptt")]
     program = folder / "compare"
     run(compiler, *BASE, *flags, *listed, *sources, ROOT / "tests/native/compare.c", *objects, "-lm", "-o", program)
     return program

@@ -11,7 +11,8 @@
     gemm.c              a matrix product on the same micro-kernel
     plan.c              sizes and places of packed weights, gradients, what is kept for backward
     dispatch.c          which instruction set runs; the only place that asks the CPU
-    pool.c              the worker threads
+    memory.c            aligned memory, in huge pages where it is large
+    pool.c team.h       the worker threads; how several share one run
     kernels/            cells.def: the list of cells; one .inc per family of cells, backward right
                         under forward; product, packing, exp/tanh/sigmoid
     simd/               the vector vocabulary the kernels are written in, one header per

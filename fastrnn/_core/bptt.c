@@ -248,7 +248,15 @@ static void step(const FrBack *back, Scratch *w, ptrdiff_t first, ptrdiff_t s, p
     }
 }
 
-/* The columns of a weight gradient that one panel of the operand covers. */
+/* A weight gradient is made in strips of STRIP vectors of columns: eight rows by three vectors fill the registers,
+ * divide a hidden block, and read 11 operands for 24 multiply-adds. */
+enum { STRIP = 3 };
+
+static int strips(const FrKernels *k, const FrMatrix *m)
+{
+    return (m->depth + STRIP * k->lanes - 1) / (STRIP * k->lanes);
+}
+
 typedef struct Strip {
     int width, count;     /* vectors of the panel; columns of the matrix in it         */
     ptrdiff_t row;        /* elements of a row of the matrix                           */
@@ -286,16 +294,18 @@ static void add_rows(const FrBack *back, const Scratch *w, Strip *strip, const c
     }
 }
 
-/* dW += dg^T operand over the block's rows, for the columns of W in panel `q` of the operand. */
+/* dW += dg^T operand over the block's rows, for the columns of W in strip `q`. */
 static void weight_gradient(const FrBack *back, const Scratch *w, const Sweep *v, const FrGates *gates,
                             const void *const *operand, const char *dg, char *gradient, int q, ptrdiff_t rows)
 {
     const FrPlan *plan = back->run->plan;
     const FrKernels *k = plan->kernels;
     const FrStagePlan *s = v->from;
-    const ptrdiff_t VL = k->lanes, wide = v->matrix->depth_blocks * VL, first = q * wide, left = v->matrix->depth - first;
+    const ptrdiff_t VL = k->lanes, first = q * STRIP * VL, left = v->matrix->depth - first;
+    const int width = left < STRIP * VL ? (int)((left + VL - 1) / VL) : STRIP;
+    const ptrdiff_t wide = width * VL;
     Strip strip = {
-        .width = v->matrix->depth_blocks, .count = (int)(left < wide ? left : wide),
+        .width = width, .count = (int)(left < wide ? left : wide),
         .row = v->matrix->depth,
         .product = {.a = w->a, .panel = w->columns, .depth = rows, .chunks = 1, .a_step = s->dg_width * VL, .panel_step = wide},
     };
@@ -341,14 +351,21 @@ static void keep_edge(const FrPlan *plan, const Scratch *w, int count, int n)
         memcpy(w->edge + p * count * row, w->dg[0] + p * w->rows * row, n * row);
 }
 
-/* Parameter gradients of the block's rows, one phase: a chunk is a panel of columns of a weight matrix, or a
+/* A stage's strips, those of R first, and its biases. */
+static int stage_chunks(const FrKernels *k, const FrStagePlan *s)
+{
+    return strips(k, &s->rec) + (s->gx_width ? strips(k, &s->gx) : 0) + 1;
+}
+
+/* Parameter gradients of the block's rows, one phase: a chunk is a strip of a weight matrix, or a
  * stage's biases, or the edge, `n` rows. */
 static void parameter_gradients(const FrBack *back, Scratch *w, ptrdiff_t rows, int n)
 {
     const FrPlan *plan = back->run->plan;
+    const FrKernels *k = plan->kernels;
     int chunks = 1, first = 1;
     for (int i = 0; i < plan->stages; i++)
-        chunks += plan->stage[i].rec.depth_panels + (plan->stage[i].gx_width ? plan->stage[i].gx.depth_panels : 0) + 1;
+        chunks += stage_chunks(k, &plan->stage[i]);
     fr_phase_begin(&w->me, chunks);
     int i = 0;
     for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;) {
@@ -363,18 +380,18 @@ static void parameter_gradients(const FrBack *back, Scratch *w, ptrdiff_t rows, 
         for (;; i++) {
             s = &plan->stage[i];
             q = chunk - first;
-            const int all = s->rec.depth_panels + (s->gx_width ? s->gx.depth_panels : 0) + 1;
-            if (q < all)
+            if (q < stage_chunks(k, s))
                 break;
-            first += all;
+            first += stage_chunks(k, s);
         }
-        if (q < s->rec.depth_panels) {
+        const int recurrent = strips(k, &s->rec);
+        if (q < recurrent) {
             const Sweep v = through_recurrence(s, w->rows);
             weight_gradient(back, w, &v, &s->rec_gates, i ? w->operand : w->prev, w->dg[i],
                             i == plan->cell->stages ? back->grads.weight_hr : back->grads.weight_hh, q, rows);
-        } else if (s->gx_width && q - s->rec.depth_panels < s->gx.depth_panels) {
+        } else if (q < stage_chunks(k, s) - 1) {
             const Sweep v = through_input(s, w->rows);
-            weight_gradient(back, w, &v, &s->gx_gates, w->x, w->dg[i], back->grads.weight_ih, q - s->rec.depth_panels, rows);
+            weight_gradient(back, w, &v, &s->gx_gates, w->x, w->dg[i], back->grads.weight_ih, q - recurrent, rows);
         } else {
             bias_gradients(back, w, i, rows);
         }

@@ -94,3 +94,6 @@ cdef extern from "pool.h" nogil:
 
 cdef extern from *:
     const char *FR_VERSION
+
+cdef extern from "memory.h" nogil:
+    void *fr_allocate(size_t)

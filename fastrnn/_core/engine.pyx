@@ -20,9 +20,6 @@ import numpy as np
 
 cnp.import_array()
 
-cdef extern from "stdlib.h" nogil:
-    void *aligned_alloc(size_t, size_t)
-
 # Work, in multiply-adds of a row, below which a thread costs more than it brings: some 5 us. A row alone reads
 # the weights for itself, four and more share them.
 cdef double LEAST_WORK_PER_THREAD = 1.25e5
@@ -103,7 +100,7 @@ cdef class _Buffer:
 
     def __cinit__(self, size_t size):
         self.size = (size + 127) & ~<size_t>63
-        self.data = <char *>aligned_alloc(64, self.size)
+        self.data = <char *>fr_allocate(self.size)
         if self.data == NULL:
             raise MemoryError()
 

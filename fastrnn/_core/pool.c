@@ -32,23 +32,39 @@ static atomic_int threads = 1;
 void fr_set_threads(int n) { atomic_store(&threads, n < 1 ? 1 : n); }
 int fr_get_threads(void) { return atomic_load(&threads); }
 
+/* Some kernels wake a worker on the CPU of who wakes it, or move it there, and leave it beside an idle one. So a
+ * worker keeps off the CPU on which its job's caller began. */
 #ifdef __linux__
+typedef struct Cpus {
+    cpu_set_t all;
+    int avoided;
+} Cpus;
+
 static int current_cpu(void) { return sched_getcpu(); }
 
-/* Some kernels wake a worker on the CPU of who wakes it and leave it there, beside an idle one. */
-static void leave_cpu(int cpu)
+static Cpus cpus(void)
 {
-    cpu_set_t all, others;
-    if (sched_getcpu() != cpu || sched_getaffinity(0, sizeof all, &all))
+    Cpus c = {.avoided = -1};
+    if (sched_getaffinity(0, sizeof c.all, &c.all))
+        CPU_ZERO(&c.all);
+    return c;
+}
+
+static void avoid(Cpus *c, int cpu)
+{
+    if (c->avoided == cpu)
         return;
-    others = all;
+    cpu_set_t others = c->all;
     CPU_CLR(cpu, &others);
-    if (CPU_COUNT(&others) && !sched_setaffinity(0, sizeof others, &others))
-        sched_setaffinity(0, sizeof all, &all);
+    if (CPU_COUNT(&others))
+        sched_setaffinity(0, sizeof others, &others);
+    c->avoided = cpu;
 }
 #else
+typedef int Cpus;
 static int current_cpu(void) { return 0; }
-static void leave_cpu(int cpu) { (void)cpu; }
+static Cpus cpus(void) { return 0; }
+static void avoid(Cpus *c, int cpu) { (void)c, (void)cpu; }
 #endif
 
 /* Takes indices until there are none. */
@@ -67,6 +83,7 @@ static void work(void)
 static void *worker(void *seen_)
 {
     unsigned seen = (unsigned)(size_t)seen_;
+    Cpus mine = cpus();
     for (;;) {
         for (int spin = 0; spin < SPINS && atomic_load(&pool.job) == seen; spin++)
             fr_pause(0);
@@ -79,7 +96,7 @@ static void *worker(void *seen_)
             atomic_fetch_add(&pool.busy, 1);
         pthread_mutex_unlock(&pool.lock);
         if (open) {
-            leave_cpu(pool.cpu);
+            avoid(&mine, pool.cpu);
             work();
             atomic_fetch_sub(&pool.busy, 1);
         }

@@ -1,4 +1,5 @@
-/* Runs every cell, forward and backward, on two instruction sets and compares all results: for CPUs that
+/* Runs every cell, forward and backward, on two instruction sets, by two threads on the first and by one
+ * on the other, and compares all results: for CPUs that
  * Python does not run on here (under an emulator), and for sanitizers without Python.
  *
  *     compare ISA OTHER      prints the largest difference by dtype; exit code 1 when one is too large
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #include "dispatch.h"
+#include "pool.h"
 #include "sequence.h"
 
 enum { T = 7, B = 11, I = 5, ARRAYS = 14 };
@@ -73,8 +75,8 @@ static FrRows rows(char *base, int width, int size)
     return (FrRows){base, (ptrdiff_t)B * width * size, (ptrdiff_t)width * size};
 }
 
-/* One layer, forward and backward, over ragged sequences. */
-static Arrays evaluate(const FrKernels *k, int cell, int hidden, int projection, int reverse)
+/* One layer, forward and backward, over ragged sequences, by `members` threads. */
+static Arrays evaluate(const FrKernels *k, int cell, int hidden, int projection, int reverse, int members)
 {
     static const ptrdiff_t length[B] = {7, 7, 6, 6, 5, 4, 3, 2, 2, 1, 0};
     static const int row[B] = {3, 0, 10, 1, 9, 2, 8, 4, 7, 5, 6};
@@ -100,11 +102,11 @@ static Arrays evaluate(const FrKernels *k, int cell, int hidden, int projection,
     const FrWorkspace ws = fr_workspace(&plan, steps);
     char *packed = aligned(plan.packed * size), *packed_back = aligned(plan.packed_back * size);
     char *work = aligned(ws.total);
-    char *scratch = aligned(fr_forward_scratch(&plan, B, 1)), *scratch_back = aligned(fr_backward_scratch(&plan, B, 1));
+    char *scratch = aligned(fr_forward_scratch(&plan, B, members)), *scratch_back = aligned(fr_backward_scratch(&plan, B, members));
     fr_pack(&plan, &p, packed);
     fr_pack_back(&plan, &p, packed_back);
     const FrRun run = {
-        .plan = &plan, .reverse = reverse, .count = B, .members = 1, .row = row, .length = length,
+        .plan = &plan, .reverse = reverse, .count = B, .members = members, .row = row, .length = length,
         .x = rows(x, I, size), .y = rows(y, plan.output, size), .packed = packed, .h = h_n, .c = c_n,
         .ws_save = work, .ws_cell = plan.cell->states > 1 ? work + ws.cell : NULL, .ws_operand = work + ws.operand,
         .scratch = scratch,
@@ -112,7 +114,7 @@ static Arrays evaluate(const FrKernels *k, int cell, int hidden, int projection,
     fr_forward(&run, 1, 0, T);
     const FrBack back = {
         .run = &run, .h0 = h0, .c0 = c0, .dy = rows(dy, plan.output, size), .dx = rows(dx, I, size),
-        .dh = dh, .dc = dc, .packed_back = packed_back, .grads = d_p, .members = 1, .scratch = scratch_back,
+        .dh = dh, .dc = dc, .packed_back = packed_back, .grads = d_p, .members = members, .scratch = scratch_back,
     };
     fr_backward(&back, 1);
 
@@ -147,6 +149,7 @@ int main(int argc, char **argv)
     if (argc != 3)
         return 2;
     int failed = 0;
+    fr_set_threads(2);
     for (int size = 4; size <= 8; size += 4) {
         const FrKernels *one = fr_kernels(argv[1], size), *other = fr_kernels(argv[2], size);
         if (!one || !other)
@@ -157,8 +160,8 @@ int main(int argc, char **argv)
             for (int hidden = 1; hidden <= 67; hidden += 3)
                 for (int projection = 0; projection < (fr_cells[cell].states > 1 && hidden > 3 ? 4 : 1); projection += 3)
                     for (int reverse = 0; reverse < 2; reverse++, cases++) {
-                        Arrays a = evaluate(one, cell, hidden, projection, reverse);
-                        Arrays b = evaluate(other, cell, hidden, projection, reverse);
+                        Arrays a = evaluate(one, cell, hidden, projection, reverse, 2);
+                        Arrays b = evaluate(other, cell, hidden, projection, reverse, 1);
                         worst = fmax(worst, difference(&a, &b, size));
                     }
         printf("%s and %s, %d-bit: %d cases, largest difference %.2g\n", argv[1], argv[2], 8 * size, cases, worst);
