@@ -63,10 +63,11 @@ MUTATIONS = {
     "c_t for c_{t-1} in backward": Mutation(
         "bptt.c", "run->ws_cell + (kept - n_prev + j) * padded", "run->ws_cell + (kept + j) * padded"),
     "dx of the reverse direction only": Mutation("bptt.c", "int add = back->dx_add;", "int add = 0;"),
-    "gradients overwritten, not added": Mutation("bptt.c", "k->store(&tile, 1);", "k->store(&tile, 0);"),
+    "gradients overwritten, not added": Mutation(
+        "bptt.c", "whole ? product->out : w->zeros;\n        product->init_row = whole ? strip->row : 0;",
+        "w->zeros;\n        product->init_row = 0;"),
     "bias gradients of the wrong gates": Mutation(
         "bptt.c", "fr_at(plan, w->acc, (s->rec_at + g * s->blocks) * VL)", "fr_at(plan, w->acc, (s->gx_at + g * s->blocks) * VL)"),
-    "a phase is left before it is done": Mutation("team.h", "< m->expected; spins++", "< m->expected - m->chunks; spins++"),
     "bias of the wrong unit": Mutation(
         "kernels/pack.inc", "bias[m->gates->row[g] * m->units + unit] : 0", "bias[m->gates->row[g] * m->units] : 0"),
     "ln 2 off in its last bits": Mutation(
