@@ -96,6 +96,17 @@ def variant(case, **changes):
 
 
 @contextmanager
+def dealt_out(threads):
+    """While active, every call goes to so many threads, however small it is."""
+    engine.spread(True)
+    try:
+        with fr.num_threads(threads):
+            yield
+    finally:
+        engine.spread(False)
+
+
+@contextmanager
 def on_isa(name):
     """Layers made inside use the kernels of this instruction set."""
     before = engine.isa()

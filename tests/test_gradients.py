@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from cases import CELLS, LAYOUTS, Case, Data, check_gradients, variant
+from cases import CELLS, LAYOUTS, Case, Data, check_gradients, dealt_out, variant
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import BATCHES, WIDTHS, budget, smooth_cases
@@ -12,7 +12,6 @@ from test_forward import BROAD, LONG, SOME, TELLING
 from tolerance import assert_close, assert_same_bits
 
 import fastrnn as fr
-from fastrnn._core import engine
 
 
 @pytest.mark.smoke
@@ -85,12 +84,8 @@ def test_numbers_of_threads(cell, threads):
 def test_threads_share_small_work(cell, data):
     """Dealt out by rows and by hidden blocks, to more threads than there are CPUs."""
     case = data.draw(smooth_cases(cell=cell))
-    engine.spread(True)
-    try:
-        with fr.num_threads(data.draw(st.integers(2, 5))):
-            check_gradients(case)
-    finally:
-        engine.spread(False)
+    with dealt_out(data.draw(st.integers(2, 5))):
+        check_gradients(case)
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
-from cases import CELLS, Case, Data, variant
+from cases import CELLS, Case, Data, dealt_out, variant
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import BATCHES, WIDTHS, budget, cases
 from tolerance import assert_same_bits
 
 import fastrnn as fr
-from fastrnn._core import engine
 
 THREADS = [1, 2, 3]
 #: Large enough that work is worth dealing to three threads, with a tail in every dimension.
@@ -172,13 +171,9 @@ def test_threads_small(cell, data):
     layer = arrays.layer()
     with fr.num_threads(1):
         expected, gradients, steps = run(arrays, layer), all_gradients(arrays, layer), streamed(arrays, layer)
-    engine.spread(True)
-    try:
-        with fr.num_threads(data.draw(st.integers(2, 5))):
-            assert_same_result(case, run(arrays, layer), expected)
-            again, again_steps = all_gradients(arrays, layer), streamed(arrays, layer)
-    finally:
-        engine.spread(False)
+    with dealt_out(data.draw(st.integers(2, 5))):
+        assert_same_result(case, run(arrays, layer), expected)
+        again, again_steps = all_gradients(arrays, layer), streamed(arrays, layer)
     if steps is not None:
         assert_same_bits("steps", again_steps, steps)
     for name, array in gradients.items():

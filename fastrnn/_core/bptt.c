@@ -363,27 +363,19 @@ static void parameter_gradients(const FrBack *back, Scratch *w, ptrdiff_t rows, 
 {
     const FrPlan *plan = back->run->plan;
     const FrKernels *k = plan->kernels;
-    int chunks = 1, first = 1;
+    int chunks = 1;
     for (int i = 0; i < plan->stages; i++)
         chunks += stage_chunks(k, &plan->stage[i]);
     fr_phase_begin(&w->me, chunks);
-    int i = 0;
     for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;) {
         if (!chunk) {
             keep_edge(plan, w, back->run->count, n);
             continue;
         }
-        if (chunk < first) /* another member's part, from the beginning */
-            first = 1, i = 0;
-        const FrStagePlan *s;
-        int q;
-        for (;; i++) {
-            s = &plan->stage[i];
-            q = chunk - first;
-            if (q < stage_chunks(k, s))
-                break;
-            first += stage_chunks(k, s);
-        }
+        int i = 0, q = chunk - 1;
+        while (q >= stage_chunks(k, &plan->stage[i]))
+            q -= stage_chunks(k, &plan->stage[i++]);
+        const FrStagePlan *s = &plan->stage[i];
         const int recurrent = strips(k, &s->rec);
         if (q < recurrent) {
             const Sweep v = through_recurrence(s, w->rows);

@@ -83,8 +83,7 @@ static void input_products(const FrRun *run, Scratch *w, ptrdiff_t rows)
             .panel_next = panel, .init_next = width, .out_next = w->rows * width,
             .rows = (int)rows,
         };
-        const int one_tile = rows <= k->tile_rows[s->gx_width], members = w->me.members;
-        const int group = one_tile ? (s->panels + members - 1) / members : 1;
+        const int one_tile = rows <= k->tile_rows[s->gx_width], group = one_tile ? fr_share(&w->me, s->panels) : 1;
         fr_phase_begin(&w->me, (s->panels + group - 1) / group);
         for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;) {
             const int p = chunk * group;

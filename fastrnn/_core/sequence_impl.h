@@ -72,10 +72,13 @@ static inline void fr_tall_product(const FrKernels *k, int width, const FrProduc
     }
 }
 
+/* Panels of each member. */
+static inline int fr_share(const FrMember *me, int panels) { return (panels + me->members - 1) / me->members; }
+
 /* Panels that a call of a cell kernel gets of one tile of rows, so that every member finds some. */
 static inline int fr_group(const FrMember *me, int panels, ptrdiff_t rows)
 {
-    const int group = rows < FR_GROUP ? FR_GROUP / (int)rows : 1, share = (panels + me->members - 1) / me->members;
+    const int group = rows < FR_GROUP ? FR_GROUP / (int)rows : 1, share = fr_share(me, panels);
     return group < share ? group : share;
 }
 
