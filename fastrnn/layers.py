@@ -39,6 +39,7 @@ class Recurrent(engine.Recurrent, Module):
         self._init_uniform(rng, hidden_size**-0.5)
         self._configure(
             cell, dtype.itemsize, input_size, hidden_size, num_layers, directions, proj_size, batch_first,
+            len(row.states) * (0.0,), {},
             _validate.recurrent_inputs, _validate.output_gradients, _validate.pullback_ready,
         )  # fmt: skip
         suffixes = [s for _, s in _suffixes(num_layers, directions)]

@@ -13,9 +13,12 @@ typedef struct Scratch {
     char *dg[FR_MAX_STAGES];     /* [panel][row of the block][dg_width][VL]                     */
     char *edge;                  /* dg[0] of the first step of the block that follows in time   */
     char *zeros, *vectors;       /* vectors: gradients of the elementwise weights               */
-    const void **x, **prev, **operand, **dx; /* by row of the block; from here on each member's own */
+    char *raw;                   /* a step's product, for kernels that want whole rows          */
+    FrKept kept;
+    const void **x, **prev, **operand[FR_MAX_STAGES], **dx; /* by row of the block; from here on each member's own */
     const void **a;              /* operand rows of the product at hand                         */
-    void **out, **cell_prev, **cell, **dy, **dh, **dc, **none; /* by slot                       */
+    void **out, **dy, **dh, **none; /* by slot                                                  */
+    void **cell_prev[FR_MAX_STATES], **cell[FR_MAX_STATES], **dc[FR_MAX_STATES];
     ptrdiff_t *start;            /* by step of the block: its first row                         */
     char *acc, *columns;
 } Scratch;
@@ -47,7 +50,8 @@ static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char
             w->edge = fr_take(base, &used, bytes * count);
     }
     w->zeros = fr_take(base, &used, (size_t)(widest(plan) + FR_MAX_WIDTH * VL) * size);
-    w->vectors = fr_take(base, &used, (size_t)plan->cell->vectors * plan->padded * size);
+    w->vectors = fr_take(base, &used, (size_t)plan->cell->vectors.count * plan->padded * size);
+    w->raw = fr_take(base, &used, count * fr_raw_row(plan));
 
     const size_t shared = used;
     const size_t most_a = (size_t)w->rows > FR_MAX_WIDTH * VL ? (size_t)w->rows : FR_MAX_WIDTH * VL;
@@ -55,15 +59,18 @@ static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char
     do {
         w->x = fr_take(base, &used, w->rows * pointer);
         w->prev = fr_take(base, &used, w->rows * pointer);
-        w->operand = fr_take(base, &used, w->rows * pointer);
+        for (int s = 1; s < plan->stages; s++)
+            w->operand[s] = fr_take(base, &used, w->rows * pointer);
         w->dx = fr_take(base, &used, w->rows * pointer);
         w->a = fr_take(base, &used, most_a * pointer);
         w->out = fr_take(base, &used, count * pointer);
-        w->cell_prev = fr_take(base, &used, count * pointer);
-        w->cell = fr_take(base, &used, count * pointer);
+        for (int e = 1; e < plan->cell->states; e++) {
+            w->cell_prev[e] = fr_take(base, &used, count * pointer);
+            w->cell[e] = fr_take(base, &used, count * pointer);
+            w->dc[e] = fr_take(base, &used, count * pointer);
+        }
         w->dy = fr_take(base, &used, count * pointer);
         w->dh = fr_take(base, &used, count * pointer);
-        w->dc = fr_take(base, &used, count * pointer);
         w->none = fr_take(base, &used, count * pointer);
         w->start = fr_take(base, &used, (w->steps + 1) * sizeof(ptrdiff_t));
         w->acc = fr_take(base, &used, (size_t)FR_ROWS * FR_MAX_WIDTH * VL * size);
@@ -116,6 +123,33 @@ static void finish(const FrKernels *k, const Sweep *v, const FrTile *tile)
         k->store(tile, v->add);
 }
 
+/* A product of a sweep with all its panels ahead. */
+static FrProduct sweep_product(const FrBack *back, const Scratch *w, const Sweep *v)
+{
+    const FrPlan *plan = back->run->plan;
+    const ptrdiff_t lanes = plan->kernels->lanes, out = v->matrix->depth_blocks * lanes, depth = v->width * lanes;
+    return (FrProduct){
+        .a = w->a,
+        .panel = fr_at(plan, back->packed_back, v->packed),
+        .init = w->zeros,
+        .depth = depth, .chunks = v->live ? v->from->panels : 0,
+        .a_step = 1, .a_jump = v->capacity * v->from->dg_width * lanes,
+        .panel_step = out, .out_row = out,
+        .panel_next = v->from->panels * depth * out, .out_next = v->rows * out,
+    };
+}
+
+/* Rows from `r` on against one panel, those alive and the others apart; `product` stands at row 0. Returns the rows. */
+static int some_rows(const FrKernels *k, const Sweep *v, FrProduct product, ptrdiff_t r, int most)
+{
+    const int rows = fr_tile_rows((r < v->live ? v->live : v->rows) - r, most);
+    product.a += r;
+    product.ahead = (const char *)product.panel + product.panel_next * k->size;
+    product.chunks = r < v->live ? v->from->panels : 0;
+    fr_tall_product(k, v->matrix->depth_blocks, &product, rows);
+    return rows;
+}
+
 /* All tiles of a sweep. `all` is a tile of all rows: its pointers at row 0. */
 static void sweep(const FrBack *back, Scratch *w, const Sweep *v, const FrTile *all)
 {
@@ -125,16 +159,7 @@ static void sweep(const FrBack *back, Scratch *w, const Sweep *v, const FrTile *
     const int hidden_blocks = (units + k->lanes - 1) / k->lanes;
     const int one_tile = v->rows <= k->tile_rows[blocks] && (v->live == v->rows || !v->live);
     const int panels = v->matrix->depth_panels, group = one_tile ? fr_group(&w->me, panels, v->rows) : 1;
-    const ptrdiff_t out = (ptrdiff_t)blocks * k->lanes, depth = (ptrdiff_t)v->width * k->lanes;
-    const FrProduct whole = {
-        .a = w->a,
-        .panel = fr_at(plan, back->packed_back, v->packed),
-        .init = w->zeros,
-        .depth = depth, .chunks = v->live ? v->from->panels : 0,
-        .a_step = 1, .a_jump = v->capacity * v->from->dg_width * k->lanes,
-        .panel_step = out, .out_row = out,
-        .panel_next = v->from->panels * depth * out, .out_next = v->rows * out,
-    };
+    const FrProduct whole = sweep_product(back, w, v);
     FrTile tile = *all;
     tile.units = units;
     tile.acc = w->acc;
@@ -150,21 +175,53 @@ static void sweep(const FrBack *back, Scratch *w, const Sweep *v, const FrTile *
         tile.count = fr_blocks_in(tile.first, some * blocks, hidden_blocks);
         if (one_tile) {
             product.rows = tile.rows = (int)v->rows;
-            tile.acc_panel = v->rows * out;
+            tile.acc_panel = v->rows * whole.out_row;
             fr_products(k, blocks, &product, some);
             finish(k, v, &tile);
             continue;
         }
         for (ptrdiff_t r = 0; r < v->rows; r += tile.rows) {
             fr_tile_at(plan, v->stage ? v->stage : v->from, &tile, all, r);
-            tile.rows = fr_tile_rows((r < v->live ? v->live : v->rows) - r, FR_ROWS);
-            product.a = w->a + r;
-            product.ahead = fr_at(plan, product.panel, product.panel_next);
-            product.chunks = r < v->live ? v->from->panels : 0;
-            fr_tall_product(k, blocks, &product, tile.rows);
+            tile.rows = some_rows(k, v, product, r, FR_ROWS);
             finish(k, v, &tile);
         }
     }
+    fr_phase_end(&w->me);
+}
+
+/* The same for a stage whose kernel wants whole rows: all products first; then one member takes all rows, since
+ * they add to the same gradients. */
+static void whole_rows_sweep(const FrBack *back, Scratch *w, const Sweep *v, const FrTile *all)
+{
+    const FrPlan *plan = back->run->plan;
+    const FrKernels *k = plan->kernels;
+    const FrProduct whole = sweep_product(back, w, v);
+    fr_phase_begin(&w->me, v->matrix->depth_panels);
+    for (int q; (q = fr_phase_next(&w->me)) >= 0;) {
+        FrProduct product = whole;
+        product.out = w->raw;
+        fr_skip_panels(k, &product, q);
+        char *const out = product.out;
+        for (ptrdiff_t r = 0; r < v->rows;) {
+            product.out = fr_at(plan, out, r * whole.out_row);
+            r += some_rows(k, v, product, r, (int)v->rows);
+        }
+    }
+    fr_phase_end(&w->me);
+    fr_phase_begin(&w->me, 1);
+    if (!fr_phase_next(&w->me))
+        for (ptrdiff_t r = 0; r < v->rows; r++) {
+            FrTile tile = *all;
+            fr_tile_at(plan, v->stage, &tile, all, r);
+            tile.rows = 1;
+            tile.count = v->stage->hidden_blocks;
+            tile.units = v->stage->units;
+            tile.acc = fr_at(plan, w->raw, r * whole.out_row);
+            tile.acc_panel = v->rows * whole.out_row;
+            tile.acc_blocks = v->matrix->depth_blocks;
+            tile.blocks = v->stage->blocks;
+            v->stage->backward(&tile);
+        }
     fr_phase_end(&w->me);
 }
 
@@ -183,9 +240,9 @@ static ptrdiff_t gather_pointers(const FrBack *back, const Scratch *w, ptrdiff_t
             w->x[rows + j] = fr_row(run, &run->x, j, s);
             w->dx[rows + j] = fr_row(run, &back->dx, j, s);
             w->prev[rows + j] = s ? fr_row(run, &run->y, j, s - 1)
-                                  : back->h0 ? back->h0 + run->row[j] * plan->output * size : w->zeros;
-            if (plan->stages > 1)
-                w->operand[rows + j] = run->ws_operand + (before + rows + j) * padded;
+                                  : back->state0[0] ? back->state0[0] + run->row[j] * plan->output * size : w->zeros;
+            for (int i = 1; i < plan->stages; i++)
+                w->operand[i][rows + j] = w->kept.operand[i] + (before + rows + j) * padded;
         }
     }
     w->start[last - first] = rows;
@@ -203,11 +260,11 @@ static void slot_pointers(const FrBack *back, const Scratch *w, ptrdiff_t s, int
         w->out[j] = fr_row(run, &run->y, j, s);
         if (back->dy.base)
             w->dy[j] = fr_row(run, &back->dy, j, s);
-        if (plan->cell->states < 2)
-            continue;
-        w->cell[j] = run->ws_cell + (kept + j) * padded;
-        w->cell_prev[j] = s ? run->ws_cell + (kept - n_prev + j) * padded
-                            : back->c0 ? (char *)back->c0 + run->row[j] * c_row : w->zeros;
+        for (int e = 1; e < plan->cell->states; e++) {
+            w->cell[e][j] = w->kept.state[e] + (kept + j) * padded;
+            w->cell_prev[e][j] = s ? w->kept.state[e] + (kept - n_prev + j) * padded
+                                   : back->state0[e] ? (char *)back->state0[e] + run->row[j] * c_row : w->zeros;
+        }
     }
 }
 
@@ -223,9 +280,16 @@ static void step(const FrBack *back, Scratch *w, ptrdiff_t first, ptrdiff_t s, p
         .vectors = fr_at(plan, run->packed, plan->vectors),
         .d_vectors = w->vectors,
         .padded = plan->padded,
-        .save = fr_at(plan, run->ws_save, kept * plan->padded * plan->cell->saves),
-        .slot = {(void *const *)w->prev + row, w->out, w->cell_prev, w->cell, NULL, NULL, w->dc},
+        .options = &plan->options,
+        .save = fr_at(plan, w->kept.save, kept * plan->padded * plan->cell->saves),
+        .slot = {[FR_PREV] = (void *const *)w->prev + row, [FR_OUT] = w->out, [FR_X] = (void *const *)w->x + row,
+                 [FR_DX] = (void *const *)w->dx + row},
     };
+    for (int e = 1; e < plan->cell->states; e++) {
+        tile.slot[FR_CELL_PREV + e - 1] = w->cell_prev[e];
+        tile.slot[FR_CELL + e - 1] = w->cell[e];
+        tile.slot[FR_DC + e - 1] = w->dc[e];
+    }
     for (int i = final; i >= 0; i--) {
         const FrStagePlan *stage = &plan->stage[i], *from = &plan->stage[i == final ? 0 : i + 1];
         const int over_edge = i == final && last_of_block;
@@ -244,7 +308,7 @@ static void step(const FrBack *back, Scratch *w, ptrdiff_t first, ptrdiff_t s, p
         tile.slot[FR_DH] = i < final && final == plan->cell->stages ? w->none : w->dh;
         tile.dg = fr_at(plan, w->dg[i], row * stage->dg_width * VL);
         tile.dg_panel = w->rows * stage->dg_width * VL;
-        sweep(back, w, &v, &tile);
+        (stage->of->whole_rows ? whole_rows_sweep : sweep)(back, w, &v, &tile);
     }
 }
 
@@ -325,20 +389,23 @@ static void bias_gradients(const FrBack *back, const Scratch *w, int i, ptrdiff_
     const FrPlan *plan = back->run->plan;
     const FrKernels *k = plan->kernels;
     const FrStagePlan *s = &plan->stage[i];
+    const FrStage *of = s->of;
     const FrParameters *grads = &back->grads;
     const ptrdiff_t VL = k->lanes, row = s->dg_width * VL;
-    if (!grads->bias_ih || i == plan->cell->stages)
+    if (!grads->of[FR_B_IH] || of->gx_bias.count + of->rec_bias.count == 0)
         return;
     for (int p = 0; p < s->panels; p++) {
         const int unit = p * s->blocks * (int)VL, left = s->units - unit;
         const int n = left < s->blocks * VL ? left : s->blocks * (int)VL;
         k->sum(fr_at(plan, w->dg[i], p * w->rows * row), row, rows, s->dg_width, w->acc);
-        for (int g = 0; g < s->gx_gates.count; g++)
-            k->add(fr_at(plan, w->acc, (s->gx_at + g * s->blocks) * VL),
-                   fr_at(plan, grads->bias_ih, s->gx_gates.row[g] * s->units + unit), n);
-        for (int g = 0; g < s->rec_gates.count; g++)
-            k->add(fr_at(plan, w->acc, (s->rec_at + g * s->blocks) * VL),
-                   fr_at(plan, grads->bias_hh, s->rec_gates.row[g] * s->units + unit), n);
+        for (int g = 0; g < of->gx_bias.count; g++)
+            if (of->gx_bias.row[g] >= 0)
+                k->add(fr_at(plan, w->acc, (s->gx_at + g * s->blocks) * VL),
+                       fr_at(plan, grads->of[of->gx_bias_from], of->gx_bias.row[g] * s->units + unit), n);
+        for (int g = 0; g < of->rec_bias.count; g++)
+            if (of->rec_bias.row[g] >= 0)
+                k->add(fr_at(plan, w->acc, (s->rec_at + g * s->blocks) * VL),
+                       fr_at(plan, grads->of[of->rec_bias_from], of->rec_bias.row[g] * s->units + unit), n);
     }
 }
 
@@ -354,7 +421,7 @@ static void keep_edge(const FrPlan *plan, const Scratch *w, int count, int n)
 /* A stage's strips, those of R first, and its biases. */
 static int stage_chunks(const FrKernels *k, const FrStagePlan *s)
 {
-    return strips(k, &s->rec) + (s->gx_width ? strips(k, &s->gx) : 0) + 1;
+    return (s->rec_width ? strips(k, &s->rec) : 0) + (s->gx_width ? strips(k, &s->gx) : 0) + 1;
 }
 
 /* Parameter gradients of the block's rows, one phase: a chunk is a strip of a weight matrix, or a
@@ -376,19 +443,35 @@ static void parameter_gradients(const FrBack *back, Scratch *w, ptrdiff_t rows, 
         while (q >= stage_chunks(k, &plan->stage[i]))
             q -= stage_chunks(k, &plan->stage[i++]);
         const FrStagePlan *s = &plan->stage[i];
-        const int recurrent = strips(k, &s->rec);
+        const int recurrent = s->rec_width ? strips(k, &s->rec) : 0;
         if (q < recurrent) {
             const Sweep v = through_recurrence(s, w->rows);
-            weight_gradient(back, w, &v, &s->rec_gates, i ? w->operand : w->prev, w->dg[i],
-                            i == plan->cell->stages ? back->grads.weight_hr : back->grads.weight_hh, q, rows);
+            weight_gradient(back, w, &v, &s->rec_gates, i ? w->operand[i] : w->prev, w->dg[i],
+                            back->grads.of[s->of->rec_from], q, rows);
         } else if (q < stage_chunks(k, s) - 1) {
             const Sweep v = through_input(s, w->rows);
-            weight_gradient(back, w, &v, &s->gx_gates, w->x, w->dg[i], back->grads.weight_ih, q - recurrent, rows);
+            weight_gradient(back, w, &v, &s->gx_gates, w->x, w->dg[i], back->grads.of[s->of->gx_from], q - recurrent, rows);
         } else {
             bias_gradients(back, w, i, rows);
         }
     }
     fr_phase_end(&w->me);
+}
+
+/* Adds the gradients of the elementwise weights to those of their parameters. */
+static void vector_gradients(const FrBack *back, const Scratch *w)
+{
+    const FrPlan *plan = back->run->plan;
+    const FrKernels *k = plan->kernels;
+    for (int i = 0; i < plan->cell->vectors.count; i++) {
+        const FrVector *v = &plan->cell->vectors.of[i];
+        const char *sum = fr_at(plan, w->vectors, (ptrdiff_t)i * plan->padded);
+        char *const to[] = {fr_vector_at(plan, &back->grads, v->from, v->row),
+                            fr_vector_at(plan, &back->grads, v->also, v->row)};
+        for (int j = 0; j < 2; j++)
+            for (int unit = 0; to[j] && unit < plan->hidden; unit += v->scalar ? 1 : plan->hidden)
+                k->add(fr_at(plan, sum, unit), to[j], v->scalar ? 1 : plan->hidden);
+    }
 }
 
 /* dx of the block's rows. */
@@ -416,14 +499,15 @@ static void begin(const FrBack *back, Scratch *w)
     const FrPlan *plan = run->plan;
     const ptrdiff_t size = plan->kernels->size, VL = plan->kernels->lanes;
     for (int j = 0; j < run->count; j++) {
-        w->dh[j] = back->dh + run->row[j] * plan->output * size;
-        w->dc[j] = back->dc + run->row[j] * plan->hidden * size;
+        w->dh[j] = back->dstate[0] + run->row[j] * plan->output * size;
+        for (int e = 1; e < plan->cell->states; e++)
+            w->dc[e][j] = back->dstate[e] + run->row[j] * plan->hidden * size;
         w->none[j] = w->zeros;
     }
     fr_phase_begin(&w->me, 1);
     if (!fr_phase_next(&w->me)) {
         memset(w->zeros, 0, (widest(plan) + FR_MAX_WIDTH * VL) * size);
-        memset(w->vectors, 0, plan->cell->vectors * plan->padded * size);
+        memset(w->vectors, 0, plan->cell->vectors.count * plan->padded * size);
         for (int i = 0; i < plan->stages; i++) { /* hidden blocks that hold no unit are never written */
             const FrStagePlan *s = &plan->stage[i];
             if (s->panels * s->blocks > s->hidden_blocks)
@@ -441,6 +525,7 @@ static void backward(const FrBack *back, int rank)
     lay_out(plan, run->count, back->members, rank, back->scratch, &w);
     if (fr_finished(&w.me))
         return;
+    fr_lay_out_kept(plan, run->ws_rows, run->ws, &w.kept);
     begin(back, &w);
 
     const ptrdiff_t steps = run->count ? run->length[0] : 0;
@@ -476,8 +561,7 @@ static void backward(const FrBack *back, int rank)
     sweep(back, &w, &end, &tile);
     fr_phase_begin(&w.me, 1);
     if (!fr_phase_next(&w.me))
-        for (int v = 0; v < plan->cell->vectors; v++)
-            plan->kernels->add(fr_at(plan, w.vectors, (ptrdiff_t)v * plan->padded), back->grads.vector[v], plan->hidden);
+        vector_gradients(back, &w);
     fr_phase_end(&w.me);
     fr_finish(&w.me);
 }

@@ -2,7 +2,15 @@
 
 cdef extern from "kernels/kernels.h" nogil:
     ctypedef struct FrCell:
-        int states
+        int states, reads_x
+    ctypedef struct FrActivation:
+        int kind
+        double alpha, beta
+    ctypedef struct FrOptions:
+        FrActivation *activation
+        double clip, scale
+        int residual, exp_forget
+    int FR_MAX_PARAMETERS
     ctypedef struct FrKernels:
         const char *isa
         int lanes, size
@@ -14,19 +22,16 @@ cdef extern from "kernels/kernels.h" nogil:
 cdef extern from "plan.h" nogil:
     ctypedef struct FrPlan:
         const FrKernels *kernels
+        const FrCell *cell
         int input, hidden, output
         Py_ssize_t packed, packed_back
     ctypedef struct FrParameters:
-        void *weight_ih
-        void *weight_hh
-        void *bias_ih
-        void *bias_hh
-        void *weight_hr
-        void **vector
+        void **of
         Py_ssize_t count
     const FrCell *fr_cells
     int fr_cell_by_name(const char *)
-    void fr_plan(FrPlan *, const FrKernels *, int cell, int input, int hidden, int projection)
+    void fr_plan(FrPlan *, const FrKernels *, int cell, int input, int hidden, int projection,
+                 const FrOptions *)
     void fr_pack(const FrPlan *, const FrParameters *, void *)
     void fr_pack_back(const FrPlan *, const FrParameters *, void *)
     FrParameters fr_parameters_at(const FrParameters *, void *)
@@ -42,31 +47,25 @@ cdef extern from "sequence.h" nogil:
         const Py_ssize_t *length
         FrRows x, y
         const char *packed
-        char *h
-        char *c
-        char *ws_save
-        char *ws_cell
-        char *ws_operand
+        char **state
+        char *ws
+        Py_ssize_t ws_rows
         char *scratch
     ctypedef struct FrBack:
         const FrRun *run
-        const char *h0
-        const char *c0
+        const char **state0
         FrRows dy, dx
         int dx_add
-        char *dh
-        char *dc
+        char **dstate
         const char *packed_back
         FrParameters grads
         int members
         char *scratch
-    ctypedef struct FrWorkspace:
-        size_t cell, operand, total
     void fr_forward(const FrRun *, int, Py_ssize_t, Py_ssize_t)
     void fr_backward(const FrBack *, int)
     size_t fr_forward_scratch(const FrPlan *, int, int)
     size_t fr_backward_scratch(const FrPlan *, int, int)
-    FrWorkspace fr_workspace(const FrPlan *, Py_ssize_t)
+    size_t fr_workspace(const FrPlan *, Py_ssize_t)
 
 cdef extern from "gemm.h" nogil:
     ctypedef struct FrGemm:

@@ -134,12 +134,27 @@ cdef void *pointer(object array) noexcept:
 
 
 cdef void point(FrParameters *p, arrays):
-    p.weight_ih, p.weight_hh = pointer(arrays[0]), pointer(arrays[1])
-    p.bias_ih, p.bias_hh, p.weight_hr = pointer(arrays[2]), pointer(arrays[3]), pointer(arrays[4])
-    for i, array in enumerate(arrays[5:]):
-        p.vector[i] = pointer(array)
-    last = next(array for array in reversed(arrays) if array is not None)
-    p.count = (<char *>pointer(last) - <char *>p.weight_ih) // last.itemsize + last.size
+    cdef char *first = <char *>pointer(arrays[0])
+    p.count = 0
+    for i, array in enumerate(arrays):
+        p.of[i] = pointer(array)
+        if array is not None:
+            p.count = max(p.count, (<char *>p.of[i] - first) // array.itemsize + array.size)
+
+
+#: Activations by number, as the kernels have them.
+ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "elu", "leaky_relu", "softsign", "softplus", "hard_sigmoid",
+               "hard_tanh", "affine", "scaled_tanh", "thresholded_relu")
+
+
+cdef int set_options(FrOptions *o, dict given) except -1:
+    """activations: (name, alpha, beta) of up to three; clip: of pre-activations; and what else FrOptions has."""
+    memset(o, 0, sizeof(FrOptions))
+    for i, (name, alpha, beta) in enumerate(given.get("activations", ())):
+        o.activation[i].kind, o.activation[i].alpha, o.activation[i].beta = ACTIVATIONS.index(name), alpha, beta
+    o.clip, o.scale = given.get("clip", np.inf), given.get("scale", 1)
+    o.residual, o.exp_forget = given.get("residual", False), given.get("exp_forget", False)
+    return 0
 
 
 include "evaluation.pxi"
@@ -152,7 +167,9 @@ cdef class Recurrent:
     """What the layers are made of: their sizes, plans, packed weights and calls."""
     cdef public Py_ssize_t _version, _editing
     cdef public double _dropout
-    cdef readonly int input_size, hidden_size, num_layers, num_directions, output_size, states
+    cdef readonly int input_size, hidden_size, num_layers, num_directions, output_size
+    cdef int states, hidden_states      # of the cell; the first so many of them are the engine's own business
+    cdef tuple empty                    # what each state is without a given one
     cdef readonly bint batch_first
     cdef int size, type_number
     cdef FrPlan *plans                  # of the first layer, and of the others
@@ -169,9 +186,12 @@ cdef class Recurrent:
         free(self.value_pointers)
 
     def _configure(self, str cell, int size, int input_size, int hidden_size, int num_layers, int num_directions,
-                   int proj_size, bint batch_first, check_inputs, check_gradients, ready):
-        """Plan the layer; the callables check arguments that are not plain, and pullbacks."""
+                   int proj_size, bint batch_first, tuple empty, dict options, check_inputs, check_gradients, ready):
+        """Plan the layer; the callables check arguments that are not plain, and pullbacks. `empty`: what each state
+        that a caller sees is without a given one; options: see `set_options`."""
         cdef int number = fr_cell_by_name(cell.encode())
+        cdef FrOptions chosen
+        set_options(&chosen, options)
         cdef const FrKernels *kernels = fr_kernels(_isa, size)
         cdef int rows = num_layers * num_directions
         self.plans = <FrPlan *>malloc(2 * sizeof(FrPlan))
@@ -188,15 +208,17 @@ cdef class Recurrent:
         self.output_size = proj_size or hidden_size
         self.batch_first = batch_first
         self.states = fr_cells[number].states
-        fr_plan(&self.plans[0], kernels, number, input_size, hidden_size, proj_size)
-        fr_plan(&self.plans[1], kernels, number, self.output_size * num_directions, hidden_size, proj_size)
+        self.hidden_states = self.states - len(empty)
+        self.empty = self.hidden_states * (0.0,) + empty
+        fr_plan(&self.plans[0], kernels, number, input_size, hidden_size, proj_size, &chosen)
+        fr_plan(&self.plans[1], kernels, number, self.output_size * num_directions, hidden_size, proj_size, &chosen)
         self.packed_version = self.packed_back_version = -1
         self.adding = threading.Lock()
         self._check_inputs, self._check_gradients, self._ready = check_inputs, check_gradients, ready
 
     def _attach(self, values, gradients):
         """The parameter arrays, by layer and direction: weight_ih, weight_hh, bias_ih, bias_hh, weight_hr (or
-        None), then the elementwise weights, those of one layer and direction one behind the other. They
+        None), then what only this cell has, those of one layer and direction one behind the other. They
         must never move."""
         for i, (v, g) in enumerate(zip(values, gradients)):
             point(&self.value_pointers[i], v)
@@ -280,17 +302,49 @@ cdef class Recurrent:
     cdef object state_of(self, bint unbatched, arrays):
         if unbatched:
             arrays = [a[:, 0] for a in arrays]
-        return arrays[0] if self.states == 1 else (arrays[0], arrays[1])
+        if self.hidden_states:
+            arrays = arrays[self.hidden_states:]
+        return arrays[0] if len(arrays) == 1 else tuple(arrays)
 
     cdef bint plain_state(self, object state, Py_ssize_t batch) noexcept:
         """Is `state` None or exactly the arrays C can read?"""
+        cdef int i
         if state is None:
             return True
-        if self.states == 1:
-            return self.plain_part(state, batch, self.output_size)
-        return (type(state) is tuple and len(<tuple>state) == 2
-                and self.plain_part((<tuple>state)[0], batch, self.output_size)
-                and self.plain_part((<tuple>state)[1], batch, self.hidden_size))
+        if self.states - self.hidden_states == 1:
+            return self.plain_part(state, batch, self.hidden_size if self.hidden_states else self.output_size)
+        if type(state) is not tuple or len(<tuple>state) != self.states:
+            return False
+        for i in range(self.states):
+            if not self.plain_part((<tuple>state)[i], batch, self.hidden_size if i else self.output_size):
+                return False
+        return True
+
+    cdef tuple initial(self, object state, Py_ssize_t batch):
+        """An array, or None for zeros, per state of the engine; `state` has been checked."""
+        cdef int i, rows = self.num_layers * self.num_directions
+        if state is None:
+            given = self.states * (None,)
+        elif type(state) is tuple:
+            given = self.hidden_states * (None,) + <tuple>state
+        else:
+            given = self.hidden_states * (None,) + (state,)
+        if any(self.empty):
+            given = tuple([np.full((rows, batch, self.hidden_size), empty, self.dtype) if empty and part is None else part
+                           for empty, part in zip(self.empty, given)])
+        return given
+
+    cdef object running(self, object initial, int i, Py_ssize_t batch):
+        """State i as a run rewrites it: a copy of the initial one, or zeros."""
+        cdef cnp.npy_intp[3] shape
+        if initial is not None:
+            return cnp.PyArray_NewCopy(initial, cnp.NPY_CORDER)
+        shape[0], shape[1], shape[2] = self.num_layers * self.num_directions, batch, self.width(i)
+        return cnp.PyArray_ZEROS(3, shape, self.type_number, 0)
+
+    cdef Py_ssize_t width(self, int i) noexcept:
+        """Of state i."""
+        return self.hidden_size if i else self.output_size
 
     cdef bint plain_part(self, object a, Py_ssize_t batch, Py_ssize_t width) noexcept:
         return a is None or (plain(a, self.type_number, 3)
@@ -306,17 +360,12 @@ cdef class Recurrent:
         if not (lengths is None and plain(x, self.type_number, 3) and cnp.PyArray_DIM(x, 2) == self.input_size
                 and self.plain_state(state, cnp.PyArray_DIM(x, 1 - t))):
             x, state, lengths, call.unbatched = self._check_inputs(self, x, state, lengths)
-            if self.states == 1:
-                state = state[0]
-        if self.states == 2 and state is not None:
-            call.h0, call.c0 = state
-        else:
-            call.h0 = state
         self.pack()
         call.layer = self
         call.version = self._version
         call.x = x
         call.steps, call.batch = cnp.PyArray_DIM(x, t), cnp.PyArray_DIM(x, 1 - t)
+        call.initial = self.initial(state, call.batch)
         call.ragged = lengths is not None
         call.share(lengths, call.batch)
         return call
@@ -347,10 +396,8 @@ cdef class Recurrent:
             For arguments that do not fit, before any work is done.
         """
         cdef Pullback call = self.begin(x, state, lengths)
-        y, h, c = call.evaluate(False)
-        if call.unbatched or self.states == 2:
-            return self.shaped(call.unbatched, y), self.state_of(call.unbatched, (h, c) if self.states == 2 else (h,))
-        return y, h
+        y = call.evaluate(False)
+        return self.shaped(call.unbatched, y), self.state_of(call.unbatched, call.final)
 
     def vjp(self, x, state=None, lengths=None):
         """Run the layer and keep what backward needs.
@@ -359,11 +406,11 @@ cdef class Recurrent:
         same bits as a call's, and ``pullback``: ``dx, dstate0 = pullback(dy, dstate=None)``.
         """
         cdef Pullback call = self.begin(x, state, lengths)
-        call.x, call.h0, call.c0 = owned(call.x), owned(call.h0), owned(call.c0)
-        y, h, c = call.evaluate(True)
+        call.x, call.initial = owned(call.x), tuple([owned(part) for part in call.initial])
+        y = call.evaluate(True)
         y.flags.writeable = False
-        return (self.shaped(call.unbatched, y),
-                self.state_of(call.unbatched, (h, c) if self.states == 2 else (h,)), call)
+        final, call.final = call.final, None
+        return self.shaped(call.unbatched, y), self.state_of(call.unbatched, final), call
 
 
 include "stream.pxi"

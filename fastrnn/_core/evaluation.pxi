@@ -5,13 +5,6 @@ cdef inline object output_array(cnp.npy_intp *shape, int type_number, bint ragge
     return cnp.PyArray_ZEROS(3, shape, type_number, 0) if ragged else cnp.PyArray_EMPTY(3, shape, type_number, 0)
 
 
-cdef inline object running_state(object initial, cnp.npy_intp *shape, int type_number):
-    """A state that the run rewrites: a copy of the initial one, or zeros."""
-    if initial is None:
-        return cnp.PyArray_ZEROS(3, shape, type_number, 0)
-    return cnp.PyArray_NewCopy(initial, cnp.NPY_CORDER)
-
-
 cdef class Pullback:
     """One evaluation of a layer, and, after ``vjp``, all that its backward pass reads.
 
@@ -21,7 +14,9 @@ cdef class Pullback:
     cdef Recurrent layer
     cdef Py_ssize_t steps, batch, version
     cdef bint ragged, unbatched, used
-    cdef object x, h0, c0               # as given; None is zeros
+    cdef object x
+    cdef tuple initial                  # states as given; None is zeros
+    cdef list final                     # states, rewritten by the runs
     cdef list inputs, outputs, masks    # by layer: what it read, what it computed, dropout of its input
     cdef list workspaces                # by layer and direction and part
     cdef Py_ssize_t *lengths            # of every slot
@@ -77,15 +72,14 @@ cdef class Pullback:
         rows.time = width * size * (1 if batch_first else self.batch)
         rows.batch = width * size * (self.steps if batch_first else 1)
 
-    cdef int lay_out(self, int l, object x, object y, object h, object c, bint keep) except -1:
+    cdef int lay_out(self, int l, object x, object y, bint keep) except -1:
         """Fills the runs of one layer."""
         cdef Recurrent layer = self.layer
         cdef FrPlan *plan = layer.plan(l)
         cdef bint first = l == 0, last = l == layer.num_layers - 1
         cdef Py_ssize_t i, rows, size = layer.size
         cdef FrRun *run
-        cdef FrWorkspace ws
-        cdef int d, p, at
+        cdef int d, p, at, s
         for d in range(layer.num_directions):
             at = l * layer.num_directions + d
             for p in range(self.parts):
@@ -100,35 +94,25 @@ cdef class Pullback:
                 self.window(&run.y, y, plan.output * layer.num_directions, d * plan.output,
                             last and layer.batch_first)
                 run.packed = (<_Buffer>layer.packed[at]).data
-                run.h = data_of(h) + at * self.batch * plan.output * size
-                run.c = NULL if c is None else data_of(c) + at * self.batch * plan.hidden * size
+                for s in range(layer.states):
+                    run.state[s] = data_of(self.final[s]) + at * self.batch * layer.width(s) * size
                 if keep:
                     rows = 0
                     for i in range(run.count):
                         rows += run.length[i]
-                    ws = fr_workspace(plan, rows)
-                    buffer = _Buffer(ws.total)
+                    buffer = _Buffer(fr_workspace(plan, rows))
                     self.workspaces.append(buffer)
-                    run.ws_save = (<_Buffer>buffer).data
-                    run.ws_cell = run.ws_save + ws.cell if c is not None else NULL
-                    run.ws_operand = run.ws_save + ws.operand
+                    run.ws, run.ws_rows = (<_Buffer>buffer).data, rows
         return 0
 
     cdef object evaluate(self, bint keep):
-        """(y, h, c) with all axes; c is None without a cell state."""
+        """y with all axes; the final states are in `final`."""
         cdef Recurrent layer = self.layer
         cdef Py_ssize_t width = layer.output_size * layer.num_directions, T = self.steps, B = self.batch
-        cdef int l, layers = layer.num_layers, tasks = layer.num_directions * self.parts
+        cdef int l, s, layers = layer.num_layers, tasks = layer.num_directions * self.parts
         cdef cnp.npy_intp[3] shape
         cdef Py_ssize_t block = T, first, inner = B * width * layer.size
-        shape[0] = layers * layer.num_directions
-        shape[1] = B
-        shape[2] = layer.output_size
-        h = running_state(self.h0, shape, layer.type_number)
-        c = None
-        if layer.states == 2:
-            shape[2] = layer.hidden_size
-            c = running_state(self.c0, shape, layer.type_number)
+        self.final = [layer.running(self.initial[s], s, B) for s in range(layer.states)]
         shape[0], shape[1] = (B, T) if layer.batch_first else (T, B)
         shape[2] = width
         y = output_array(shape, layer.type_number, self.ragged)
@@ -138,7 +122,7 @@ cdef class Pullback:
         self.inputs, self.outputs, self.masks, self.workspaces = [], [], [], []
         if T == 0 or B == 0:
             self.outputs = [y] * layers
-            return y, h, c
+            return y
 
         if layers > 1 and not keep and layer.num_directions == 1 and T * inner > INNER_BYTES:
             block = max(1, INNER_BYTES // inner)
@@ -157,7 +141,7 @@ cdef class Pullback:
                 out = output_array(shape, layer.type_number, self.ragged)
             self.inputs.append(x)
             self.outputs.append(out)
-            self.lay_out(l, x, out, h, c, keep)
+            self.lay_out(l, x, out, keep)
             layer.lend_scratch(scratch, self.runs + l * tasks, tasks)
             if block == T:
                 self.run(l, tasks, 0, T)
@@ -172,7 +156,7 @@ cdef class Pullback:
                             self.runs[l * tasks + i].y.base = data_of(self.outputs[l]) - first * inner
                     self.run(l, tasks, first, min(T, first + block))
         layer.scratch = scratch
-        return y, h, c
+        return y
 
     cdef int run(self, int l, int tasks, Py_ssize_t first, Py_ssize_t last) except -1:
         if self.layer.work(last - first, self.batch) < NOGIL_WORK:
@@ -182,13 +166,13 @@ cdef class Pullback:
                 fr_forward(self.runs + l * tasks, tasks, first, last)
         return 0
 
-    cdef object back_layer(self, int l, object dy, object dh, object dc):
-        """BPTT through one layer: its dx; dh and dc are rewritten to the initial states' gradients."""
+    cdef object back_layer(self, int l, object dy, list dstate):
+        """BPTT through one layer: its dx; dstate is rewritten to the initial states' gradients."""
         cdef Recurrent layer = self.layer
         cdef FrPlan *plan = layer.plan(l)
         cdef bint first = l == 0, last = l == layer.num_layers - 1
-        cdef Py_ssize_t i, width = plan.output * layer.num_directions, size = layer.size
-        cdef int d, p, at, direct, members = layer.members_for(self.batch, max(fr_get_threads(), self.parts), self.parts)
+        cdef Py_ssize_t i, row, width = plan.output * layer.num_directions, size = layer.size
+        cdef int d, p, s, at, direct, members = layer.members_for(self.batch, max(fr_get_threads(), self.parts), self.parts)
         # the larger parts need not be the ones that need more: blocks hold whole steps
         cdef size_t need = max(fr_backward_scratch(plan, self.first_slot(1), members),
                                fr_backward_scratch(plan, <int>self.batch - self.first_slot(self.parts - 1), members))
@@ -196,7 +180,7 @@ cdef class Pullback:
         cdef FrParameters *grads
         cdef FrBack *back
         x = self.inputs[l]
-        dx = np.zeros_like(x) if self.ragged else np.empty_like(x)
+        dx = np.zeros_like(x) if self.ragged or plan.cell.reads_x else np.empty_like(x)
         memory = _Buffer(self.parts * (need + parameters + sizeof(FrBack)))
         cdef char *base = (<_Buffer>memory).data
         cdef FrBack *backs = <FrBack *>(base + self.parts * (need + parameters))
@@ -209,26 +193,26 @@ cdef class Pullback:
                 back = &backs[p]
                 back.run = &self.runs[at * self.parts + p]
                 back.members = members
-                back.h0 = NULL if self.h0 is None else data_of(self.h0) + at * self.batch * plan.output * size
-                back.c0 = NULL if self.c0 is None else data_of(self.c0) + at * self.batch * plan.hidden * size
+                for s in range(layer.states):
+                    row = at * self.batch * layer.width(s) * size
+                    back.state0[s] = NULL if self.initial[s] is None else data_of(self.initial[s]) + row
+                    back.dstate[s] = data_of(dstate[s]) + row
                 self.window(&back.dy, dy, width, d * plan.output, last and layer.batch_first)
                 self.window(&back.dx, dx, plan.input, 0, first and layer.batch_first)
-                back.dx_add = d
-                back.dh = data_of(dh) + at * self.batch * plan.output * size
-                back.dc = NULL if dc is None else data_of(dc) + at * self.batch * plan.hidden * size
+                back.dx_add = d or plan.cell.reads_x
                 back.packed_back = (<_Buffer>layer.packed_back[at]).data
                 back.scratch = base + p * need
                 back.grads = grads[0]
                 if p >= direct:
                     back.grads = fr_parameters_at(grads, base + self.parts * need + p * parameters)
-                    memset(back.grads.weight_ih, 0, parameters)
+                    memset(back.grads.of[0], 0, parameters)
             try:
                 with nogil:
                     fr_backward(backs, self.parts)
                 if not direct:
                     layer.adding.acquire()
                 for p in range(direct, self.parts):
-                    plan.kernels.add(backs[p].grads.weight_ih, grads.weight_ih, grads.count)
+                    plan.kernels.add(backs[p].grads.of[0], grads.of[0], grads.count)
             finally:
                 layer.adding.release()
         return dx
@@ -256,26 +240,23 @@ cdef class Pullback:
             When called a second time, or after the layer's weights were changed.
         """
         cdef Recurrent layer = self.layer
-        cdef int l
+        cdef int l, s
         y = self.outputs[self.layer.num_layers - 1] if self.outputs is not None else None
         layer.current()
         layer._ready(self.used, self.version != layer._version)
         dy, states = layer._check_gradients(layer, dy, dstate, (<object>y).shape, self.batch, self.unbatched)
         self.used = True
-        names = (layer.output_size, layer.hidden_size)[:layer.states]
-        rows = layer.num_layers * layer.num_directions
-        carry = [np.zeros((rows, self.batch, n), layer.dtype) if s is None else np.array(s, order="C")
-                 for n, s in zip(names, states)]
-        dc = carry[1] if layer.states == 2 else None
+        states = layer.hidden_states * (None,) + states
+        carry = [layer.running(states[s], s, self.batch) for s in range(layer.states)]
         dx = dy
         if self.steps == 0 or self.batch == 0:
             dx = np.zeros_like(self.x)
         else:
             layer.pack_back()
             for l in range(layer.num_layers - 1, -1, -1):
-                dx = self.back_layer(l, dx, carry[0], dc)
+                dx = self.back_layer(l, dx, carry)
                 if l and self.masks[l - 1] is not None:
                     np.multiply(dx, self.masks[l - 1], out=dx)
         self.inputs = self.outputs = self.masks = self.workspaces = None
-        self.x = self.h0 = self.c0 = None
+        self.x = self.initial = None
         return layer.shaped(self.unbatched, dx), layer.state_of(self.unbatched, carry)

@@ -3,15 +3,28 @@
 #include <string.h>
 
 #define GATES(...) {sizeof((int8_t[]){__VA_ARGS__}), {__VA_ARGS__}}
-#define STAGE(gx, rec, dg, gx_at, rec_at) {gx, rec, dg, gx_at, rec_at}
-#define CELL1(id, states, saves, vectors, ...) {#id, states, saves, vectors, 1, {__VA_ARGS__}},
-#define CELL2(id, states, saves, vectors, ...) {#id, states, saves, vectors, 2, {__VA_ARGS__}},
+#define NO_GATES {0, {0}}
+/* Not one in terms of another: the commas of an expanded argument would part it. */
+#define STAGE(gx, rec, dg, gx_at, rec_at) \
+    {gx, rec, dg, gx_at, rec_at, gx, rec, FR_B_IH, FR_B_HH, FR_W_IH, FR_W_HH, 0}
+#define ONE_BIAS(gx, rec, dg, gx_at, rec_at, gx_bias, rec_bias) \
+    {gx, rec, dg, gx_at, rec_at, gx_bias, rec_bias, FR_B_IH, FR_B_IH, FR_W_IH, FR_W_HH, 0}
+#define MATRICES(gx, rec, dg, gx_at, rec_at, gx_bias, rec_bias, gx_from, rec_from) \
+    {gx, rec, dg, gx_at, rec_at, gx_bias, rec_bias, FR_B_IH, FR_B_IH, gx_from, rec_from, 0}
+#define WHOLE_ROWS(gx, rec, dg, gx_at, rec_at) \
+    {gx, rec, dg, gx_at, rec_at, NO_GATES, NO_GATES, FR_B_IH, FR_B_HH, FR_W_IH, FR_W_HH, 1}
+#define EXTRA(i) {FR_EXTRA + (i), 0, -1, 0}
+#define VECTORS(...) {sizeof((FrVector[]){__VA_ARGS__}) / sizeof(FrVector), {__VA_ARGS__}}
+#define NO_VECTORS {0, {{0, 0, 0, 0}}}
+#define CELL1(id, states, saves, reads_x, vectors, ...) {#id, states, saves, reads_x, vectors, 1, {__VA_ARGS__}},
+#define CELL2(id, states, saves, reads_x, vectors, ...) {#id, states, saves, reads_x, vectors, 2, {__VA_ARGS__}},
+#define CELL3(id, states, saves, reads_x, vectors, ...) {#id, states, saves, reads_x, vectors, 3, {__VA_ARGS__}},
 const FrCell fr_cells[FR_CELLS] = {
 #include "kernels/cells.def"
 };
 
 /* The projection is a stage like the cells' own: no input product, one "gate", the m_t of (L..) in. */
-static const FrStage projection_stage = {{0, {0}}, {1, {0}}, 1, 0, 0};
+static const FrStage projection_stage = MATRICES(NO_GATES, GATES(0), 1, 0, 0, NO_GATES, NO_GATES, FR_W_IH, FR_W_HR);
 
 int fr_cell_by_name(const char *name)
 {
@@ -57,6 +70,7 @@ static void plan_stage(FrPlan *plan, FrStagePlan *s, const FrStage *stage, int u
 {
     const int VL = plan->kernels->lanes;
     const int gates = stage->gx.count > stage->rec.count ? stage->gx.count : stage->rec.count;
+    s->of = stage;
     s->units = units;
     s->hidden_blocks = (units + VL - 1) / VL;
     s->blocks = choose_blocks(s->hidden_blocks, gates);
@@ -80,12 +94,14 @@ static void plan_stage(FrPlan *plan, FrStagePlan *s, const FrStage *stage, int u
     s->rec_back = take(&plan->packed_back, rec * s->rec.depth_panels * s->rec.depth_blocks * VL);
 }
 
-void fr_plan(FrPlan *plan, const FrKernels *kernels, int cell, int input, int hidden, int projection)
+void fr_plan(FrPlan *plan, const FrKernels *kernels, int cell, int input, int hidden, int projection,
+             const FrOptions *options)
 {
     const FrCell *c = &fr_cells[cell];
     memset(plan, 0, sizeof *plan);
     plan->kernels = kernels;
     plan->cell = c;
+    plan->options = *options;
     plan->input = input;
     plan->hidden = hidden;
     plan->output = projection ? projection : hidden;
@@ -102,7 +118,7 @@ void fr_plan(FrPlan *plan, const FrKernels *kernels, int cell, int input, int hi
         s->forward = kernels->project;
         s->backward = kernels->project_backward;
     }
-    plan->vectors = take(&plan->packed, (ptrdiff_t)c->vectors * plan->padded);
+    plan->vectors = take(&plan->packed, (ptrdiff_t)c->vectors.count * plan->padded);
 }
 
 static char *at(const FrPlan *plan, const void *base, ptrdiff_t element)
@@ -110,50 +126,49 @@ static char *at(const FrPlan *plan, const void *base, ptrdiff_t element)
     return (char *)base + element * plan->kernels->size;
 }
 
+char *fr_vector_at(const FrPlan *plan, const FrParameters *p, int from, int row)
+{
+    return from >= 0 && p->of[from] ? at(plan, p->of[from], (ptrdiff_t)row * plan->hidden) : NULL;
+}
+
 void fr_pack(const FrPlan *plan, const FrParameters *p, void *packed)
 {
     const FrKernels *k = plan->kernels;
     for (int i = 0; i < plan->stages; i++) {
         const FrStagePlan *s = &plan->stage[i];
-        const int projection = i == plan->cell->stages;
         if (s->gx_width) {
-            k->pack(&s->gx, p->weight_ih, at(plan, packed, s->gx_panels));
-            k->pack_bias(&s->gx, p->bias_ih, at(plan, packed, s->gx_bias));
+            k->pack(&s->gx, p->of[s->of->gx_from], at(plan, packed, s->gx_panels));
+            k->pack_bias(&s->gx, &s->of->gx_bias, p->of[s->of->gx_bias_from], at(plan, packed, s->gx_bias));
         }
-        k->pack(&s->rec, projection ? p->weight_hr : p->weight_hh, at(plan, packed, s->rec_panels));
-        k->pack_bias(&s->rec, projection ? NULL : p->bias_hh, at(plan, packed, s->rec_bias));
+        if (s->rec_width) {
+            k->pack(&s->rec, p->of[s->of->rec_from], at(plan, packed, s->rec_panels));
+            k->pack_bias(&s->rec, &s->of->rec_bias, p->of[s->of->rec_bias_from], at(plan, packed, s->rec_bias));
+        }
     }
-    for (int v = 0; v < plan->cell->vectors; v++) {
-        char *out = at(plan, packed, plan->vectors + (ptrdiff_t)v * plan->padded);
-        memset(out, 0, (size_t)plan->padded * k->size);
-        memcpy(out, p->vector[v], (size_t)plan->hidden * k->size);
+    for (int i = 0; i < plan->cell->vectors.count; i++) {
+        const FrVector *v = &plan->cell->vectors.of[i];
+        k->pack_vector(fr_vector_at(plan, p, v->from, v->row), fr_vector_at(plan, p, v->also, v->row), plan->hidden, v->scalar,
+                       plan->padded, at(plan, packed, plan->vectors + (ptrdiff_t)i * plan->padded));
     }
 }
 
 void fr_pack_back(const FrPlan *plan, const FrParameters *p, void *packed_back)
 {
+    const FrKernels *k = plan->kernels;
     for (int i = 0; i < plan->stages; i++) {
         const FrStagePlan *s = &plan->stage[i];
         if (s->gx_width)
-            plan->kernels->pack_transposed(&s->gx, p->weight_ih, at(plan, packed_back, s->gx_back));
-        plan->kernels->pack_transposed(&s->rec, i == plan->cell->stages ? p->weight_hr : p->weight_hh,
-                                       at(plan, packed_back, s->rec_back));
+            k->pack_transposed(&s->gx, p->of[s->of->gx_from], at(plan, packed_back, s->gx_back));
+        if (s->rec_width)
+            k->pack_transposed(&s->rec, p->of[s->of->rec_from], at(plan, packed_back, s->rec_back));
     }
-}
-
-static void *moved(const void *p, const void *from, void *to)
-{
-    return p ? (char *)to + ((const char *)p - (const char *)from) : NULL;
 }
 
 FrParameters fr_parameters_at(const FrParameters *p, void *base)
 {
-    const void *from = p->weight_ih;
-    FrParameters q = {
-        .weight_ih = base, .weight_hh = moved(p->weight_hh, from, base), .bias_ih = moved(p->bias_ih, from, base),
-        .bias_hh = moved(p->bias_hh, from, base), .weight_hr = moved(p->weight_hr, from, base), .count = p->count,
-    };
-    for (size_t v = 0; v < sizeof q.vector / sizeof *q.vector; v++)
-        q.vector[v] = moved(p->vector[v], from, base);
+    FrParameters q = {.count = p->count};
+    for (int i = 0; i < FR_MAX_PARAMETERS; i++)
+        if (p->of[i])
+            q.of[i] = (char *)base + ((const char *)p->of[i] - (const char *)p->of[FR_W_IH]);
     return q;
 }

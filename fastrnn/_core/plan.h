@@ -10,6 +10,7 @@ extern const FrCell fr_cells[FR_CELLS];
 typedef struct FrStagePlan {
     FrMatrix gx, rec;          /* weights of the input and of the recurrent product                  */
     FrGates gx_gates, rec_gates;
+    const FrStage *of;
     int units, blocks, panels; /* hidden units, hidden blocks per panel, panels                      */
     int hidden_blocks;         /* that hold units                                                    */
     int gx_width, rec_width, dg_width; /* vectors of a panel in each product and in the gradients    */
@@ -24,23 +25,27 @@ typedef struct FrPlan {
     const FrCell *cell;
     int input, hidden, output; /* I, H, and the width of h: P with a projection, else H              */
     int stages, padded; /* padded: H rounded up to whole vectors                      */
+    FrOptions options;
     FrStagePlan stage[FR_MAX_STAGES];
     ptrdiff_t packed, packed_back;            /* sizes of the two buffers                            */
     ptrdiff_t vectors;                        /* the elementwise weights, in the first               */
 } FrPlan;
 
-/* The arrays of one layer's parameters for one direction; NULL where there is none. They stand one behind the
- * other, weight_ih first. */
+/* The arrays of one layer's parameters for one direction, by FR_W_IH ...; NULL where there is none. They stand one
+ * behind the other, weight_ih first. */
 typedef struct FrParameters {
-    void *weight_ih, *weight_hh, *bias_ih, *bias_hh, *weight_hr;
-    void *vector[3];
+    void *of[FR_MAX_PARAMETERS];
     ptrdiff_t count; /* elements from the first to the last */
 } FrParameters;
 
 /* The same arrays in another piece of memory, which begins at `base`. */
 FrParameters fr_parameters_at(const FrParameters *p, void *base);
 
-void fr_plan(FrPlan *plan, const FrKernels *kernels, int cell, int input, int hidden, int projection);
+void fr_plan(FrPlan *plan, const FrKernels *kernels, int cell, int input, int hidden, int projection,
+             const FrOptions *options);
+/* Where the elementwise weight begins that is `row` times H into parameter `from`; NULL without it. */
+char *fr_vector_at(const FrPlan *plan, const FrParameters *p, int from, int row);
+
 int fr_cell_by_name(const char *name); /* -1 when unknown */
 
 void fr_pack(const FrPlan *plan, const FrParameters *p, void *packed);

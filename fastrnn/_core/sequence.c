@@ -9,9 +9,12 @@ typedef struct Scratch {
     FrMember me;
     ptrdiff_t rows;                       /* capacity of a block of steps     */
     char *gx[FR_MAX_STAGES];
-    char *operands, *save;                /* of one step, when not kept       */
+    char *raw;                            /* recurrent product of a whole step, for kernels that want whole rows */
+    FrKept one;                           /* of one step, when not kept       */
+    FrKept kept;
     const void **x;                       /* from here on each member's own   */
-    void **prev, **out, **cell_prev, **cell, **operand;
+    void **prev, **out;
+    void **cell_prev[FR_MAX_STATES], **cell[FR_MAX_STATES], **operand[FR_MAX_STAGES];
     char *acc;
 } Scratch;
 
@@ -26,8 +29,12 @@ static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char
     w->me = fr_member(fr_take(base, &used, fr_team_size(members)), members, rank);
     for (int i = 0; i < plan->stages; i++)
         w->gx[i] = fr_take(base, &used, (size_t)plan->stage[i].panels * plan->stage[i].gx_width * VL * size * w->rows);
-    w->operands = fr_take(base, &used, plan->stages > 1 ? (size_t)count * plan->padded * size : 0);
-    w->save = fr_take(base, &used, plan->cell->stages > 1 ? (size_t)count * plan->padded * plan->cell->saves * size : 0);
+    w->raw = fr_take(base, &used, count * fr_raw_row(plan));
+    w->one = (FrKept){0};
+    if (plan->cell->stages > 1)
+        w->one.save = fr_take(base, &used, (size_t)count * plan->padded * plan->cell->saves * size);
+    for (int i = 1; i < plan->stages; i++)
+        w->one.operand[i] = fr_take(base, &used, (size_t)count * plan->padded * size);
 
     const size_t shared = used;
     int i = 0;
@@ -35,9 +42,12 @@ static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char
         w->x = fr_take(base, &used, w->rows * sizeof(void *));
         w->prev = fr_take(base, &used, count * sizeof(void *));
         w->out = fr_take(base, &used, count * sizeof(void *));
-        w->cell_prev = fr_take(base, &used, count * sizeof(void *));
-        w->cell = fr_take(base, &used, count * sizeof(void *));
-        w->operand = fr_take(base, &used, count * sizeof(void *));
+        for (int e = 1; e < plan->cell->states; e++) {
+            w->cell_prev[e] = fr_take(base, &used, count * sizeof(void *));
+            w->cell[e] = fr_take(base, &used, count * sizeof(void *));
+        }
+        for (int i = 1; i < plan->stages; i++)
+            w->operand[i] = fr_take(base, &used, count * sizeof(void *));
         w->acc = fr_take(base, &used, (size_t)FR_ROWS * FR_MAX_WIDTH * VL * size);
     } while (i++ < rank);
     return shared + (used - shared) / (rank + 1) * members;
@@ -49,18 +59,10 @@ size_t fr_forward_scratch(const FrPlan *plan, int count, int members)
     return lay_out(plan, count, members, 0, NULL, &unused);
 }
 
-FrWorkspace fr_workspace(const FrPlan *plan, ptrdiff_t rows)
+size_t fr_workspace(const FrPlan *plan, ptrdiff_t rows)
 {
-    const size_t row = (size_t)plan->padded * plan->kernels->size;
-    FrWorkspace ws;
-    size_t used = 0;
-    fr_take(NULL, &used, rows * row * plan->cell->saves);
-    ws.cell = used;
-    fr_take(NULL, &used, plan->cell->states > 1 ? rows * row : 0);
-    ws.operand = used;
-    fr_take(NULL, &used, plan->stages > 1 ? rows * row : 0);
-    ws.total = used;
-    return ws;
+    FrKept unused;
+    return fr_lay_out_kept(plan, rows, NULL, &unused);
 }
 
 /* gx = W x + b_ih for the block's rows. */
@@ -100,52 +102,117 @@ static void input_products(const FrRun *run, Scratch *w, ptrdiff_t rows)
     }
 }
 
-/* One stage of one step over all slots alive: product and cell kernel, tile by tile. `all` brings what
- * is the same for all of them, its pointers at row 0. */
-static void stage_step(const FrRun *run, Scratch *w, int i, const FrTile *all, void *const *operand, int rows)
+/* The recurrent product of a stage's step for `rows` rows: its first panel. */
+static inline FrProduct recurrent_product(const FrRun *run, const FrStagePlan *s, void *const *operand, int rows)
 {
     const FrPlan *plan = run->plan;
-    const FrKernels *k = plan->kernels;
-    const FrStagePlan *s = &plan->stage[i];
-    const ptrdiff_t width = (ptrdiff_t)s->rec_width * k->lanes, panel = s->rec.depth * width;
-    /* one tile of rows: several panels for each call of the cell kernel; else one panel, many rows */
-    const int one_tile = rows <= k->tile_rows[s->rec_width];
-    const int group = one_tile ? fr_group(&w->me, s->panels, rows) : 1;
-    const FrProduct whole = {
+    const ptrdiff_t width = (ptrdiff_t)s->rec_width * plan->kernels->lanes;
+    return (FrProduct){
         .a = (const void *const *)operand,
         .panel = fr_at(plan, run->packed, s->rec_panels),
         .init = fr_at(plan, run->packed, s->rec_bias),
         .depth = s->rec.depth, .chunks = 1, .a_step = 1,
         .panel_step = width, .out_row = width,
-        .panel_next = panel, .init_next = width, .out_next = rows * width,
+        .panel_next = s->rec.depth * width, .init_next = width, .out_next = rows * width,
+        .rows = rows,
     };
-    FrTile tile = *all;
-    tile.units = s->units;
-    tile.acc = w->acc;
-    tile.acc_blocks = tile.blocks = s->blocks;
+}
+
+/* One stage of one step over all slots alive, which are one tile of rows: several panels for each call of the
+ * cell kernel. Nothing is copied: a copy of what was just written, as long as a batch of 1 needs for a panel, waits. */
+static void one_tile_step(const FrRun *run, Scratch *w, const FrStagePlan *s, FrTile *tile, void *const *operand, int rows)
+{
+    const FrPlan *plan = run->plan;
+    const FrKernels *k = plan->kernels;
+    const int group = fr_group(&w->me, s->panels, rows);
+    FrProduct product = recurrent_product(run, s, operand, rows);
+    int at = 0; /* panel at which the product stands */
+    tile->acc = w->acc;
+    tile->acc_panel = product.out_next;
+    tile->rows = rows;
     fr_phase_begin(&w->me, (s->panels + group - 1) / group);
     for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;) {
         const int p = chunk * group, panels = s->panels - p < group ? s->panels - p : group;
+        fr_skip_panels(k, &product, p - at);
+        product.out = w->acc;
+        tile->first = p * s->blocks;
+        tile->count = fr_blocks_in(tile->first, panels * s->blocks, s->hidden_blocks);
+        fr_products(k, s->rec_width, &product, panels);
+        at = p + panels;
+        s->forward(tile);
+    }
+    fr_phase_end(&w->me);
+}
+
+/* The same for more rows: one panel after the other, tile by tile. `all` brings what is the same for all of them, its
+ * pointers at row 0. */
+static void tiles_step(const FrRun *run, Scratch *w, const FrStagePlan *s, FrTile *all, void *const *operand, int rows)
+{
+    const FrPlan *plan = run->plan;
+    const FrKernels *k = plan->kernels;
+    const FrProduct whole = recurrent_product(run, s, operand, rows);
+    FrTile tile = *all;
+    tile.acc = w->acc;
+    fr_phase_begin(&w->me, s->panels);
+    for (int p; (p = fr_phase_next(&w->me)) >= 0;) {
         FrProduct product = whole;
         fr_skip_panels(k, &product, p);
         product.out = w->acc;
+        product.ahead = fr_at(plan, product.panel, product.panel_next);
         tile.first = p * s->blocks;
-        tile.count = fr_blocks_in(tile.first, panels * s->blocks, s->hidden_blocks);
-        if (one_tile) {
-            product.rows = tile.rows = rows;
-            tile.acc_panel = rows * width;
-            fr_products(k, s->rec_width, &product, panels);
-            s->forward(&tile);
-            continue;
-        }
+        tile.count = fr_blocks_in(tile.first, s->blocks, s->hidden_blocks);
         for (int r = 0; r < rows; r += tile.rows) {
             fr_tile_at(plan, s, &tile, all, r);
             tile.rows = fr_tile_rows(rows - r, FR_ROWS);
             product.a = whole.a + r;
-            product.ahead = fr_at(plan, product.panel, panel);
             fr_tall_product(k, s->rec_width, &product, tile.rows);
             s->forward(&tile);
         }
+    }
+    fr_phase_end(&w->me);
+}
+
+/* The same for a stage without a recurrent product. */
+static void elementwise_step(Scratch *w, const FrStagePlan *s, const FrTile *all, int rows)
+{
+    FrTile tile = *all;
+    const int share = fr_share(&w->me, s->hidden_blocks);
+    fr_phase_begin(&w->me, (s->hidden_blocks + share - 1) / share);
+    for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;) {
+        tile.first = chunk * share;
+        tile.count = fr_blocks_in(tile.first, share, s->hidden_blocks);
+        tile.rows = rows;
+        s->forward(&tile);
+    }
+    fr_phase_end(&w->me);
+}
+
+/* The same for a stage whose kernel wants whole rows: all products first. */
+static void whole_rows_step(const FrRun *run, Scratch *w, const FrStagePlan *s, const FrTile *all, void *const *operand,
+                            int rows)
+{
+    const FrPlan *plan = run->plan;
+    const FrKernels *k = plan->kernels;
+    const ptrdiff_t width = (ptrdiff_t)s->rec_width * k->lanes;
+    const FrProduct whole = recurrent_product(run, s, operand, rows);
+    FrTile tile = *all;
+    fr_phase_begin(&w->me, s->panels);
+    for (int p; (p = fr_phase_next(&w->me)) >= 0;) {
+        FrProduct product = whole;
+        product.out = w->raw;
+        fr_skip_panels(k, &product, p);
+        product.ahead = fr_at(plan, product.panel, product.panel_next);
+        fr_tall_product(k, s->rec_width, &product, rows);
+    }
+    fr_phase_end(&w->me);
+    fr_phase_begin(&w->me, rows);
+    for (int r; (r = fr_phase_next(&w->me)) >= 0;) {
+        fr_tile_at(plan, s, &tile, all, r);
+        tile.rows = 1;
+        tile.count = s->hidden_blocks;
+        tile.acc = fr_at(plan, w->raw, r * width);
+        tile.acc_panel = rows * width;
+        s->forward(&tile);
     }
     fr_phase_end(&w->me);
 }
@@ -155,31 +222,44 @@ static void step(const FrRun *run, Scratch *w, ptrdiff_t s, int n, ptrdiff_t gx_
 {
     const FrPlan *plan = run->plan;
     const ptrdiff_t row = (ptrdiff_t)plan->padded * plan->kernels->size;
-    char *save = run->ws_save ? run->ws_save + ws_row * row * plan->cell->saves
-                              : plan->cell->stages > 1 ? w->save : NULL;
-    for (int j = 0; j < n; j++)
-        w->out[j] = fr_row(run, &run->y, j, s);
-    if (run->ws_cell)
-        for (int j = 0; j < n; j++)
-            w->cell[j] = run->ws_cell + (ws_row + j) * row;
-    if (plan->stages > 1)
-        for (int j = 0; j < n; j++)
-            w->operand[j] = run->ws_operand ? run->ws_operand + (ws_row + j) * row : w->operands + j * row;
-
+    const FrKept *kept = run->ws ? &w->kept : &w->one;
+    const ptrdiff_t at = run->ws ? ws_row : 0;
     FrTile tile = {
         .save_block = (ptrdiff_t)n * plan->cell->saves * plan->kernels->lanes,
         .vectors = fr_at(plan, run->packed, plan->vectors),
         .padded = plan->padded,
-        .slot = {w->prev, NULL, w->cell_prev, run->ws_cell ? w->cell : w->cell_prev},
+        .options = &plan->options,
+        .slot = {[FR_PREV] = w->prev, [FR_X] = (void *const *)w->x + gx_row},
     };
+    for (int j = 0; j < n; j++)
+        w->out[j] = fr_row(run, &run->y, j, s);
+    for (int e = 1; e < plan->cell->states; e++) {
+        if (run->ws)
+            for (int j = 0; j < n; j++)
+                w->cell[e][j] = kept->state[e] + (at + j) * row;
+        tile.slot[FR_CELL_PREV + e - 1] = w->cell_prev[e];
+        tile.slot[FR_CELL + e - 1] = run->ws ? w->cell[e] : w->cell_prev[e];
+    }
+    for (int i = 1; i < plan->stages; i++)
+        for (int j = 0; j < n; j++)
+            w->operand[i][j] = kept->operand[i] + (at + j) * row;
+
     for (int i = 0; i < plan->stages; i++) {
         const FrStagePlan *stage = &plan->stage[i];
         const ptrdiff_t gx_width = (ptrdiff_t)stage->gx_width * plan->kernels->lanes;
-        tile.slot[FR_OUT] = i == plan->stages - 1 ? w->out : w->operand;
+        void *const *operand = i ? w->operand[i] : w->prev;
+        tile.units = stage->units;
+        tile.acc_blocks = tile.blocks = stage->blocks;
+        tile.slot[FR_OUT] = i == plan->stages - 1 ? w->out : w->operand[i + 1];
         tile.gx = gx_width ? fr_at(plan, w->gx[i], gx_row * gx_width) : NULL;
         tile.gx_panel = w->rows * gx_width;
-        tile.save = i < plan->cell->stages ? save : NULL;
-        stage_step(run, w, i, &tile, i ? w->operand : w->prev, n);
+        tile.save = i < plan->cell->stages && kept->save ? kept->save + at * row * plan->cell->saves : NULL;
+        if (stage->of->whole_rows)
+            whole_rows_step(run, w, stage, &tile, operand, n);
+        else if (stage->rec_width)
+            (n <= plan->kernels->tile_rows[stage->rec_width] ? one_tile_step : tiles_step)(run, w, stage, &tile, operand, n);
+        else
+            elementwise_step(w, stage, &tile, n);
     }
 }
 
@@ -191,10 +271,11 @@ static void finish(const FrRun *run, const Scratch *w, int first, int n)
     if (w->me.rank)
         return;
     for (int j = first; j < n; j++)
-        memcpy(run->h + run->row[j] * plan->output * size, w->out[j], plan->output * size);
-    if (run->ws_cell)
-        for (int j = first; j < n; j++)
-            memcpy(run->c + run->row[j] * plan->hidden * size, w->cell[j], plan->hidden * size);
+        memcpy(run->state[0] + run->row[j] * plan->output * size, w->out[j], plan->output * size);
+    if (run->ws)
+        for (int e = 1; e < plan->cell->states; e++)
+            for (int j = first; j < n; j++)
+                memcpy(run->state[e] + run->row[j] * plan->hidden * size, w->cell[e][j], plan->hidden * size);
 }
 
 static void swap(void ***a, void ***b)
@@ -208,17 +289,18 @@ static void swap(void ***a, void ***b)
 static void forward(const FrRun *run, int rank, ptrdiff_t first, ptrdiff_t last)
 {
     const FrPlan *plan = run->plan;
-    const ptrdiff_t h_row = (ptrdiff_t)plan->output * plan->kernels->size;
-    const ptrdiff_t c_row = (ptrdiff_t)plan->hidden * plan->kernels->size;
     Scratch w;
     lay_out(plan, run->count, run->members, rank, run->scratch, &w);
     if (rank && fr_finished(&w.me))
         return;
 
+    if (run->ws)
+        fr_lay_out_kept(plan, run->ws_rows, run->ws, &w.kept);
     int n = fr_shrink(run, run->count, first);
     for (int j = 0; j < n; j++) {
-        w.prev[j] = run->h + run->row[j] * h_row;
-        w.cell_prev[j] = run->c + run->row[j] * c_row;
+        w.prev[j] = fr_at(plan, run->state[0], (ptrdiff_t)run->row[j] * plan->output);
+        for (int e = 1; e < plan->cell->states; e++)
+            w.cell_prev[e][j] = fr_at(plan, run->state[e], (ptrdiff_t)run->row[j] * plan->hidden);
     }
     ptrdiff_t ws_row = 0;
     for (ptrdiff_t s = first, end; s < last && n; s = end) {
@@ -236,8 +318,9 @@ static void forward(const FrRun *run, int rank, ptrdiff_t first, ptrdiff_t last)
             finish(run, &w, alive, n);
             n = alive;
             swap(&w.prev, &w.out);
-            if (run->ws_cell)
-                swap(&w.cell_prev, &w.cell);
+            if (run->ws)
+                for (int e = 1; e < plan->cell->states; e++)
+                    swap(&w.cell_prev[e], &w.cell[e]);
         }
     }
     fr_finish(&w.me);

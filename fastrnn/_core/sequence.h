@@ -26,17 +26,18 @@ typedef struct FrRun {
     const ptrdiff_t *length; /* of each slot, descending                                      */
     FrRows x, y;
     const char *packed;
-    char *h, *c;             /* (B, P), (B, H): state on entry and, rewritten, on exit        */
-    char *ws_save, *ws_cell, *ws_operand; /* by row of all steps; NULL at inference           */
+    char *state[FR_MAX_STATES]; /* (B, P) for h, (B, H): state on entry and, rewritten, on exit */
+    char *ws;                /* fr_workspace bytes for backward; NULL at inference            */
+    ptrdiff_t ws_rows;       /* that it has room for                                          */
     char *scratch;           /* fr_forward_scratch bytes                                      */
 } FrRun;
 
 typedef struct FrBack {
     const FrRun *run;        /* as given to fr_forward over all steps                         */
-    const char *h0, *c0;     /* initial states; NULL is zeros                                 */
+    const char *state0[FR_MAX_STATES]; /* initial states; NULL is zeros                       */
     FrRows dy, dx;           /* dy.base may be NULL                                           */
-    int dx_add;              /* add to dx, which another direction has written                */
-    char *dh, *dc;           /* (B, P), (B, H): dL/d final state in, dL/d initial state out   */
+    int dx_add;              /* add to dx, which another direction has written; always when the cell reads x */
+    char *dstate[FR_MAX_STATES]; /* as state: dL/d final state in, dL/d initial state out      */
     const char *packed_back;
     FrParameters grads;      /* added to                                                      */
     int members;             /* as in FrRun                                                   */
@@ -50,11 +51,7 @@ void fr_backward(const FrBack *backs, int count);
 size_t fr_forward_scratch(const FrPlan *plan, int count, int members);
 size_t fr_backward_scratch(const FrPlan *plan, int count, int members);
 
-/* What a run keeps for backward over `rows` rows (the sum of its lengths), in bytes: offsets of
- * ws_cell and ws_operand behind ws_save, and the total. */
-typedef struct FrWorkspace {
-    size_t cell, operand, total;
-} FrWorkspace;
-FrWorkspace fr_workspace(const FrPlan *plan, ptrdiff_t rows);
+/* Bytes that a run keeps for backward over `rows` rows, the sum of its lengths. */
+size_t fr_workspace(const FrPlan *plan, ptrdiff_t rows);
 
 #endif

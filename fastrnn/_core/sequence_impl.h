@@ -36,6 +36,25 @@ static inline int fr_tile_rows(ptrdiff_t left, int most)
     return (int)((left + tiles - 1) / tiles);
 }
 
+/* What is kept of every row for backward: vectors of the cell, states after h, operands of the stages after the
+ * first. */
+typedef struct FrKept {
+    char *save, *state[FR_MAX_STATES], *operand[FR_MAX_STAGES];
+} FrKept;
+
+/* Its places for `rows` rows in memory at `base`; returns the bytes. */
+static inline size_t fr_lay_out_kept(const FrPlan *plan, ptrdiff_t rows, char *base, FrKept *kept)
+{
+    const size_t row = (size_t)plan->padded * plan->kernels->size;
+    size_t used = 0;
+    kept->save = fr_take(base, &used, rows * row * plan->cell->saves);
+    for (int e = 1; e < plan->cell->states; e++)
+        kept->state[e] = fr_take(base, &used, rows * row);
+    for (int i = 1; i < plan->stages; i++)
+        kept->operand[i] = fr_take(base, &used, rows * row);
+    return used;
+}
+
 static inline void fr_skip_panels(const FrKernels *k, FrProduct *p, ptrdiff_t n)
 {
     p->panel = (const char *)p->panel + n * p->panel_next * k->size;
@@ -70,6 +89,20 @@ static inline void fr_tall_product(const FrKernels *k, int width, const FrProduc
         tile.ahead = p->ahead && n < width ? (char *)p->ahead + n * depth * line : NULL;
         k->product[width][tile.rows](&tile);
     }
+}
+
+/* Bytes that a row's product takes before kernels that want whole rows; 0 without such. */
+static inline size_t fr_raw_row(const FrPlan *plan)
+{
+    size_t most = 0;
+    for (int i = 0; i < plan->stages; i++) {
+        const FrStagePlan *s = &plan->stage[i];
+        const size_t forward = (size_t)s->panels * s->rec_width;
+        const size_t backward = (size_t)plan->stage[0].rec.depth_panels * plan->stage[0].rec.depth_blocks;
+        if (s->of->whole_rows)
+            most = forward > backward ? forward : backward;
+    }
+    return most * plan->kernels->lanes * plan->kernels->size;
 }
 
 /* Panels of each member. */

@@ -6,7 +6,7 @@ cdef class Stream:
     cdef Recurrent layer
     cdef Py_ssize_t batch
     cdef Pullback call                  # its runs, one per layer
-    cdef object h, c, y0, y1, inner, memory, _check_step, _check_state
+    cdef object y0, y1, inner, memory, _check_step, _check_state
     cdef bint odd
 
     def __init__(self, Recurrent layer, Py_ssize_t batch_size, check_step, check_state):
@@ -25,20 +25,17 @@ cdef class Stream:
         cdef Recurrent layer = self.layer
         cdef Pullback call
         cdef FrRun *run
-        cdef int l
-        states = self._check_state(layer, state, self.batch)
-        rows = (layer.num_layers, self.batch)
-        arrays = [np.zeros((*rows, n), layer.dtype) if s is None else np.array(s, order="C")
-                  for n, s in zip((layer.output_size, layer.hidden_size), states)]
+        cdef int l, s
+        initial = layer.initial(self._check_state(layer, state, self.batch), self.batch)
         call = Pullback.__new__(Pullback)
         layer.pack()
+        call.final = [layer.running(initial[s], s, self.batch) for s in range(layer.states)]
         call.layer, call.steps, call.batch = layer, 1, self.batch
         call.share(None, 1)
         call.runs = <FrRun *>calloc(layer.num_layers, sizeof(FrRun))
         if call.runs == NULL:
             raise MemoryError()
         call.workspaces = [layer.packed]   # these weights stay alive with the stream
-        self.h, self.c = arrays[0], arrays[1] if layer.states == 2 else None
         self.y0 = np.zeros((self.batch, layer.output_size), layer.dtype)
         self.y1 = np.zeros_like(self.y0)
         self.inner = np.zeros((2, self.batch, layer.output_size), layer.dtype)
@@ -46,7 +43,7 @@ cdef class Stream:
                                   fr_forward_scratch(&layer.plans[1], self.batch, call.members)))
         for l in range(layer.num_layers):
             run = &call.runs[l]
-            call.lay_out(l, self.inner[(l + 1) % 2], self.inner[l % 2], self.h, self.c, False)
+            call.lay_out(l, self.inner[(l + 1) % 2], self.inner[l % 2], False)
             run.scratch = (<_Buffer>self.memory).data
             run.x.batch = run.plan.input * layer.size
             run.y.batch = layer.output_size * layer.size
@@ -55,9 +52,7 @@ cdef class Stream:
     @property
     def state(self):
         """A copy of the state: ``(L, B, H)``, for LSTM ``(h, c)``."""
-        if self.layer.states == 1:
-            return self.h.copy()
-        return self.h.copy(), self.c.copy()
+        return self.layer.state_of(False, [part.copy() for part in self.call.final])
 
     def step(self, x_t):
         """One time step.

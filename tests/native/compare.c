@@ -14,14 +14,15 @@
 #include "pool.h"
 #include "sequence.h"
 
-enum { T = 7, B = 11, I = 5, ARRAYS = 14 };
+enum { T = 7, B = 11, I = 5, ARRAYS = 2 + 2 * FR_MAX_STATES + FR_MAX_PARAMETERS };
 
 typedef struct Arrays {
     int count;
     size_t elements[ARRAYS];
-    char *data[ARRAYS]; /* y, h, c, dx, dh, dc, then a gradient per parameter */
+    char *data[ARRAYS]; /* y, dx, states and gradients of them, then a gradient per parameter */
 } Arrays;
 
+static const FrOptions options = {.activation = {{FR_ACT_SIGMOID, 1, 0}, {FR_ACT_TANH, 1, 0}, {FR_ACT_TANH, 1, 0}}, .clip = 1, .scale = 1};
 static uint64_t seed;
 
 static double uniform(void)
@@ -52,22 +53,37 @@ static char *kept(Arrays *a, size_t elements, int size, double scale)
     return a->data[a->count++] = filled(elements, size, scale);
 }
 
-static void parameters(FrParameters *p, const FrPlan *plan, int projected, int size, Arrays *zeros)
+/* Grows the size of a parameter that has these rows of `units` by `depth`. */
+static void need(size_t *size, const FrGates *rows, int units, int depth)
 {
-    int rows = 0;
-    for (int s = 0; s < plan->cell->stages; s++)
-        for (int g = 0; g < plan->stage[s].rec_gates.count; g++)
-            if (plan->stage[s].rec_gates.row[g] >= rows)
-                rows = plan->stage[s].rec_gates.row[g] + 1;
-    rows *= plan->hidden;
-    const size_t sizes[] = {(size_t)rows * I, (size_t)rows * plan->output, rows, rows, (size_t)plan->output * plan->hidden};
-    void **at[] = {&p->weight_ih, &p->weight_hh, &p->bias_ih, &p->bias_hh, &p->weight_hr};
+    for (int g = 0; g < rows->count; g++)
+        if ((size_t)(rows->row[g] + 1) * units * depth > *size)
+            *size = (size_t)(rows->row[g] + 1) * units * depth;
+}
+
+/* Filled at random, or with zeros that `zeros` keeps. */
+static void parameters(FrParameters *p, const FrPlan *plan, int size, Arrays *zeros)
+{
+    size_t sizes[FR_MAX_PARAMETERS] = {0};
+    for (int i = 0; i < plan->stages; i++) {
+        const FrStagePlan *s = &plan->stage[i];
+        need(&sizes[s->of->gx_from], &s->of->gx, s->units, plan->input);
+        need(&sizes[s->of->rec_from], &s->of->rec, s->units, s->rec.depth);
+        need(&sizes[s->of->gx_bias_from], &s->of->gx_bias, s->units, 1);
+        need(&sizes[s->of->rec_bias_from], &s->of->rec_bias, s->units, 1);
+    }
+    for (int i = 0; i < plan->cell->vectors.count; i++) {
+        const FrVector *v = &plan->cell->vectors.of[i];
+        const FrGates row = {1, {v->row}};
+        need(&sizes[v->from], &row, v->scalar ? 1 : plan->hidden, 1);
+        if (v->also >= 0)
+            need(&sizes[v->also], &row, v->scalar ? 1 : plan->hidden, 1);
+    }
     const double scale = 1 / sqrt(plan->hidden); /* as layers are initialised */
     memset(p, 0, sizeof *p);
-    for (int i = 0; i < (projected ? 5 : 4); i++)
-        *at[i] = zeros ? kept(zeros, sizes[i], size, 0) : filled(sizes[i], size, scale);
-    for (int i = 0; i < plan->cell->vectors; i++)
-        p->vector[i] = zeros ? kept(zeros, plan->hidden, size, 0) : filled(plan->hidden, size, scale);
+    for (int i = 0; i < FR_MAX_PARAMETERS; i++)
+        if (sizes[i])
+            p->of[i] = zeros ? kept(zeros, sizes[i], size, 0) : filled(sizes[i], size, scale);
 }
 
 static FrRows rows(char *base, int width, int size)
@@ -80,48 +96,56 @@ static Arrays evaluate(const FrKernels *k, int cell, int hidden, int projection,
 {
     static const ptrdiff_t length[B] = {7, 7, 6, 6, 5, 4, 3, 2, 2, 1, 0};
     static const int row[B] = {3, 0, 10, 1, 9, 2, 8, 4, 7, 5, 6};
-    const int size = k->size;
+    const int size = k->size, input = fr_cells[cell].reads_x ? hidden : I;
     Arrays out = {0};
     FrPlan plan;
     FrParameters p, d_p;
     seed = 1;
-    fr_plan(&plan, k, cell, I, hidden, projection);
-    parameters(&p, &plan, projection > 0, size, NULL);
-    const size_t h = (size_t)B * plan.output, c = (size_t)B * hidden;
-    char *x = filled((size_t)T * B * I, size, 1), *h0 = filled(h, size, 1), *c0 = filled(c, size, 1);
-    char *dy = filled(T * h, size, 1);
-    char *y = kept(&out, T * h, size, 0), *h_n = kept(&out, h, size, 0), *c_n = kept(&out, c, size, 0);
-    char *dx = kept(&out, (size_t)T * B * I, size, 0), *dh = kept(&out, h, size, 1), *dc = kept(&out, c, size, 1);
-    parameters(&d_p, &plan, projection > 0, size, &out);
-    memcpy(h_n, h0, h * size);
-    memcpy(c_n, c0, c * size);
+    fr_plan(&plan, k, cell, input, hidden, projection, &options);
+    parameters(&p, &plan, size, NULL);
+    const size_t h = (size_t)B * plan.output;
+    char *x = filled((size_t)T * B * input, size, 1), *dy = filled(T * h, size, 1);
+    char *y = kept(&out, T * h, size, 0), *dx = kept(&out, (size_t)T * B * input, size, 0);
+    char *state0[FR_MAX_STATES], *state[FR_MAX_STATES], *dstate[FR_MAX_STATES];
+    for (int e = 0; e < plan.cell->states; e++) {
+        const size_t elements = e ? (size_t)B * hidden : h;
+        state0[e] = filled(elements, size, 1);
+        state[e] = kept(&out, elements, size, 0);
+        dstate[e] = kept(&out, elements, size, 1);
+        memcpy(state[e], state0[e], elements * size);
+    }
+    parameters(&d_p, &plan, size, &out);
 
     ptrdiff_t steps = 0;
     for (int b = 0; b < B; b++)
         steps += length[b];
-    const FrWorkspace ws = fr_workspace(&plan, steps);
     char *packed = aligned(plan.packed * size), *packed_back = aligned(plan.packed_back * size);
-    char *work = aligned(ws.total);
+    char *work = aligned(fr_workspace(&plan, steps));
     char *scratch = aligned(fr_forward_scratch(&plan, B, members)), *scratch_back = aligned(fr_backward_scratch(&plan, B, members));
     fr_pack(&plan, &p, packed);
     fr_pack_back(&plan, &p, packed_back);
-    const FrRun run = {
+    FrRun run = {
         .plan = &plan, .reverse = reverse, .count = B, .members = members, .row = row, .length = length,
-        .x = rows(x, I, size), .y = rows(y, plan.output, size), .packed = packed, .h = h_n, .c = c_n,
-        .ws_save = work, .ws_cell = plan.cell->states > 1 ? work + ws.cell : NULL, .ws_operand = work + ws.operand,
+        .x = rows(x, input, size), .y = rows(y, plan.output, size), .packed = packed, .ws = work, .ws_rows = steps,
         .scratch = scratch,
     };
+    memcpy(run.state, state, sizeof state);
     fr_forward(&run, 1, 0, T);
-    const FrBack back = {
-        .run = &run, .h0 = h0, .c0 = c0, .dy = rows(dy, plan.output, size), .dx = rows(dx, I, size),
-        .dh = dh, .dc = dc, .packed_back = packed_back, .grads = d_p, .members = members, .scratch = scratch_back,
+    FrBack back = {
+        .run = &run, .dy = rows(dy, plan.output, size), .dx = rows(dx, input, size),
+        .dx_add = plan.cell->reads_x, .packed_back = packed_back, .grads = d_p, .members = members, .scratch = scratch_back,
     };
+    memcpy(back.state0, state0, sizeof state0);
+    memcpy(back.dstate, dstate, sizeof dstate);
     fr_backward(&back, 1);
 
-    void *mine[] = {x, h0, c0, dy, packed, packed_back, work, scratch, scratch_back,
-                    p.weight_ih, p.weight_hh, p.bias_ih, p.bias_hh, p.weight_hr, p.vector[0], p.vector[1], p.vector[2]};
+    void *mine[] = {x, dy, packed, packed_back, work, scratch, scratch_back};
     for (size_t i = 0; i < sizeof mine / sizeof *mine; i++)
         free(mine[i]);
+    for (int e = 0; e < plan.cell->states; e++)
+        free(state0[e]);
+    for (int i = 0; i < FR_MAX_PARAMETERS; i++)
+        free(p.of[i]);
     return out;
 }
 

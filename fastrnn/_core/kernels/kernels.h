@@ -11,7 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { FR_MAX_STAGES = 3, FR_MAX_GATES = 4, FR_MAX_WIDTH = 4, FR_MAX_ROWS = 8 };
+enum {
+    FR_MAX_STAGES = 3, FR_MAX_GATES = 4, FR_MAX_WIDTH = 4, FR_MAX_ROWS = 8,
+    FR_MAX_STATES = 4, FR_MAX_VECTORS = 18, FR_MAX_PARAMETERS = 12
+};
 
 /* out[r][v] = init[r][v] + sum_k a[r][k] * panel[k][v], added up in the order of k for every tile
  * shape, so that no result depends on the tile it was computed in. v counts `width` vectors. */
@@ -36,13 +39,34 @@ typedef struct FrProduct {
 enum FrSlot {
     FR_PREV,     /* h_{t-1}                                                                           */
     FR_OUT,      /* what the stage computes: h_t, or the operand of the next stage                    */
-    FR_CELL_PREV,/* c_{t-1}                                                                           */
-    FR_CELL,     /* c_t                                                                               */
+    FR_X,        /* x_t, for cells in which it is as wide as h                                        */
+    FR_DX,       /* dL/dx_t, to be added to                                                           */
     FR_DY,       /* dL/dy_t; the pointer array is NULL when there is none                             */
     FR_DH,       /* in: dL/dh_t that came along the elementwise path; out: the same for h_{t-1}       */
-    FR_DC,       /* the same for c                                                                    */
-    FR_SLOTS
+    FR_CELL_PREV,/* c_{t-1}; FR_CELL_PREV + 1 and + 2: the states after c                             */
+    FR_CELL = FR_CELL_PREV + FR_MAX_STATES - 1, /* c_t and what follows it                            */
+    FR_DC = FR_CELL + FR_MAX_STATES - 1,        /* as FR_DH, for c and what follows it                */
+    FR_SLOTS = FR_DC + FR_MAX_STATES - 1
 };
+
+/* What ONNX can choose from; alpha and beta as there. */
+enum FrActivationKind {
+    FR_IDENTITY, FR_ACT_SIGMOID, FR_ACT_TANH, FR_RELU, FR_ELU, FR_LEAKY_RELU, FR_SOFTSIGN, FR_SOFTPLUS,
+    FR_HARD_SIGMOID, FR_HARD_TANH, FR_AFFINE, FR_SCALED_TANH, FR_THRESHOLDED_RELU
+};
+
+typedef struct FrActivation {
+    int kind;
+    double alpha, beta;
+} FrActivation;
+
+/* Numbers of a layer that are no parameters. */
+typedef struct FrOptions {
+    FrActivation activation[3]; /* in ONNX's order: RNN f; GRU f, g; LSTM f, g, h                     */
+    double clip;                /* of pre-activations; infinity: none                                 */
+    double scale;               /* SRU's alpha                                                        */
+    int residual, exp_forget;
+} FrOptions;
 
 /* One tile as a cell kernel sees it: `rows` rows by the hidden blocks first ... first + count - 1. */
 typedef struct FrTile {
@@ -60,28 +84,45 @@ typedef struct FrTile {
     const void *vectors;     /* elementwise weights: [vector][padded units]                             */
     void *d_vectors;
     ptrdiff_t padded;
+    const FrOptions *options;
     void *const *slot[FR_SLOTS];
 } FrTile;
 
-/* Gates of one product, by the gate's place in the rows of the weight matrix. */
+/* Parameters by place; from FR_EXTRA on what only some cells have, in the order of cells.py. */
+enum { FR_W_IH, FR_W_HH, FR_B_IH, FR_B_HH, FR_W_HR, FR_EXTRA };
+
+/* Gates of one product, by the gate's place in the rows of the weight matrix; in the rows of a bias -1 is none. */
 typedef struct FrGates {
     int count;
     int8_t row[FR_MAX_GATES];
 } FrGates;
 
 /* A stage is: recurrent product -> cell kernel. The operand of the first stage is h_{t-1}, of a later
- * one the output of the stage before. `dg` gate gradients are stored per hidden block; those of the
- * input product start at `gx_at`, those of the recurrent product at `rec_at`. */
+ * one the output of the stage before. Either product may have no gates. `dg` gate gradients are stored per hidden
+ * block; those of the input product start at `gx_at`, those of the recurrent product at `rec_at`. */
 typedef struct FrStage {
     FrGates gx, rec;
     int dg, gx_at, rec_at;
+    FrGates gx_bias, rec_bias;                            /* by gate of the product      */
+    int8_t gx_bias_from, rec_bias_from, gx_from, rec_from; /* parameters                 */
+    int whole_rows;          /* the kernel gets all hidden blocks of its rows at once    */
 } FrStage;
+
+/* An elementwise weight: H entries of a parameter from row * H on, or one entry for all units; the sum of two
+ * parameters where `also` is one. 0 where the layer lacks the parameter. */
+typedef struct FrVector {
+    int8_t from, row, also, scalar;
+} FrVector;
 
 typedef struct FrCell {
     const char *name;
-    int states;              /* 1: h; 2: h and c                       */
-    int saves;               /* vectors kept per hidden block and step */
-    int vectors;             /* elementwise weight vectors             */
+    int states;              /* h, c, ...                                                          */
+    int saves;               /* vectors kept per hidden block and step                             */
+    int reads_x;             /* the kernels use FR_X and FR_DX                                     */
+    struct {
+        int count;
+        FrVector of[FR_MAX_VECTORS];
+    } vectors;
     int stages;
     FrStage stage[FR_MAX_STAGES];
 } FrCell;
@@ -96,9 +137,11 @@ typedef struct FrMatrix {
 enum {
 #define CELL1(id, ...) FR_CELL_##id,
 #define CELL2(id, ...) FR_CELL_##id,
+#define CELL3(id, ...) FR_CELL_##id,
 #include "kernels/cells.def"
 #undef CELL1
 #undef CELL2
+#undef CELL3
     FR_CELLS
 };
 
@@ -117,7 +160,8 @@ typedef struct FrKernels {
     FrCellKernel project, project_backward;
     void (*store)(const FrTile *, int add);  /* rows[FR_OUT] = or += acc                             */
     void (*pack)(const FrMatrix *, const void *w, void *panels);
-    void (*pack_bias)(const FrMatrix *, const void *bias, void *panels);
+    void (*pack_bias)(const FrMatrix *, const FrGates *rows, const void *bias, void *panels);
+    void (*pack_vector)(const void *from, const void *also, ptrdiff_t count, int scalar, ptrdiff_t padded, void *out);
     void (*pack_transposed)(const FrMatrix *, const void *w, void *panels);
     void (*add)(const void *src, void *dst, ptrdiff_t n); /* dst += src                              */
     void (*columns)(const void *const *rows, ptrdiff_t n, ptrdiff_t first, int count, int wide, void *out);
