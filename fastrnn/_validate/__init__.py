@@ -1,0 +1,61 @@
+"""Checks of what users pass in: the one place that raises ``TypeError`` and ``ValueError``.
+
+Every function here takes a user's value and the name of the argument it came in, and either
+returns the value in the form the rest of the package relies on or raises an error that says
+which argument it was, what came and what was expected. Nothing is modified and nothing is
+computed before all checks of a call have passed.
+
+    messages    how a value and a shape are named in an error
+    scalars     numbers, choices, dtypes, generators, paths
+    arrays      kind, shape and dtype of arrays
+    recurrent   sizes, inputs, states, gradients and streams of recurrent layers
+    modules     modules, their parameters, pullbacks
+    losses      arguments of the losses
+    optimizers  hyperparameters and states of optimisers
+    files       what is read and written
+    texts       texts and vocabularies
+
+Imports numpy only; each module only from those above it. The rest of the package calls
+``_validate.NAME`` with the names below. Axis letters: ``T`` time, ``B`` batch, ``I`` input,
+``L`` layers, ``D`` directions, ``N`` sequences of a loss, ``C`` classes.
+"""
+
+from .arrays import floating, given, indices, last_axis, real_array, same_dtype
+from .files import refuse_file, tensors_to_write
+from .losses import broadcast_weights, cross_entropy, ctc, elementwise
+from .modules import (
+    known_name,
+    module,
+    module_list,
+    open_edit,
+    pullback_ready,
+    sequential_modules,
+    state_arrays,
+    within_budget,
+)
+from .optimizers import hyperparameters, optimizer_state, with_parameters
+from .recurrent import (
+    output_gradients,
+    recurrent_inputs,
+    recurrent_sizes,
+    recurrent_state,
+    stream_input,
+    streamable,
+)
+from .scalars import (
+    MAX_THREADS,
+    boolean,
+    float_dtype,
+    generator,
+    generator_or_none,
+    integer,
+    one_of,
+    optional_positive,
+    path,
+    positive_int,
+    probability,
+    real,
+    same,
+    thread_variable,
+)
+from .texts import alphabet, known_characters, text, text_length

@@ -1,0 +1,163 @@
+"""Recurrent layers: sizes, inputs, states, gradients and streams."""
+
+import numpy as np
+
+from .arrays import converted, real_array, sequence_lengths
+from .messages import described, shape_text
+
+MAX_SIZE = 2**24  # of a layer: keeps every index of a weight matrix far from overflow
+
+
+def recurrent_sizes(input_size, hidden_size, num_layers, proj_size):
+    """Sizes of a recurrent layer that belong together."""
+    if proj_size >= hidden_size and proj_size:
+        raise ValueError(f"proj_size: expected less than hidden_size {hidden_size}, got {proj_size}")
+    for name, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
+        if value > MAX_SIZE:
+            raise ValueError(f"{name}: expected at most {MAX_SIZE}, got {value}")
+
+
+def recurrent_inputs(layer, x, state=None, lengths=None):
+    """The arguments of a recurrent layer's call, checked and in the layer's own form.
+
+    Parameters
+    ----------
+    layer : object
+        Has ``input_size, num_layers, num_directions, batch_first, dtype, state_names``
+        (``("h",)`` or ``("h", "c")``) and ``state_sizes`` (the width of each state).
+    x : array_like
+        ``(T, B, I)``, ``(B, T, I)`` with ``batch_first``, or ``(T, I)``.
+    state : array_like or tuple of array_like, optional
+        ``(L*D, B, width)`` each, without ``B`` when ``x`` has none.
+    lengths : array_like of int, optional
+        ``(B,)``, in ``0..T``.
+
+    Returns
+    -------
+    x : ndarray
+        3-D, C-contiguous, in the layer's dtype and layout; an unbatched ``x`` with ``B = 1``.
+    states : tuple of ndarray or None
+        One ``(L*D, B, width)`` array, or None for zeros, per state.
+    lengths : ndarray of int64 or None
+        ``(B,)``.
+    unbatched : bool
+    """
+    x = real_array(x, "x")
+    if x.ndim not in (2, 3) or x.shape[-1] != layer.input_size:
+        axes = ("B", "T") if layer.batch_first else ("T", "B")
+        batched = shape_text((*axes, layer.input_size))
+        single = shape_text(("T", layer.input_size))
+        raise ValueError(f"x: expected an array of shape {batched} or {single}, got {x.shape}")
+    unbatched = x.ndim == 2
+    if unbatched:
+        batch, steps = 1, x.shape[0]
+    else:
+        batch, steps = x.shape[:2] if layer.batch_first else x.shape[1::-1]
+    states = _state_arrays(layer, state, "state", batch, unbatched)
+    if lengths is not None:
+        lengths = sequence_lengths(lengths, "lengths", batch, steps, unbatched)
+    x = converted(x, layer.dtype)
+    if unbatched:
+        x = x[np.newaxis] if layer.batch_first else x[:, np.newaxis]
+    return x, _states_converted(layer, states, unbatched), lengths, unbatched
+
+
+def recurrent_state(layer, state, batch, unbatched=False, name="state"):
+    """An initial state as a tuple of ``(L*D, B, width)`` arrays or None (zeros)."""
+    states = _state_arrays(layer, state, name, batch, unbatched)
+    return _states_converted(layer, states, unbatched)
+
+
+def output_gradients(layer, dy, dstate, y_shape, batch, unbatched):
+    """The arguments of a recurrent layer's pullback, checked and in the layer's own form.
+
+    Parameters
+    ----------
+    layer : object
+        As for ``recurrent_inputs``.
+    dy : array_like or None
+        In the layout of the ``y`` the user got.
+    dstate : array_like, tuple or None
+        In the form of the state the user got; each may be None.
+    y_shape : tuple of int
+        3-D: of ``y`` with its batch axis, also when ``unbatched``.
+    batch : int
+    unbatched : bool
+
+    Returns
+    -------
+    dy : ndarray or None
+        ``y_shape``, C-contiguous, in the layer's dtype.
+    dstates : tuple of ndarray or None
+        ``(L*D, B, width)`` each.
+    """
+    batch_axis = 0 if layer.batch_first else 1
+    if dy is not None:
+        expected = tuple(y_shape)
+        if unbatched:
+            expected = expected[:batch_axis] + expected[batch_axis + 1 :]
+        dy = real_array(dy, "dy", shape=expected)
+    dstates = _state_arrays(layer, dstate, "dstate", batch, unbatched)
+    if dy is not None:
+        dy = converted(dy, layer.dtype).reshape(y_shape)
+    return dy, _states_converted(layer, dstates, unbatched)
+
+
+def streamable(layer):
+    """Refuse to stream a layer whose reverse direction begins at the end."""
+    if layer.bidirectional:
+        raise ValueError("stream: expected a layer of one direction, got a bidirectional one")
+
+
+def stream_input(layer, x_t, batch):
+    """One time step for a stream: ``(B, I)``, or ``(I,)`` when ``B`` is 1.
+
+    Returns
+    -------
+    x_t : ndarray
+        ``(B, I)``, C-contiguous, in the layer's dtype.
+    unbatched : bool
+        Whether it came as ``(I,)``.
+    """
+    x_t = real_array(x_t, "x_t")
+    size = layer.input_size
+    unbatched = batch == 1 and x_t.shape == (size,)
+    if not unbatched and x_t.shape != (batch, size):
+        expected = shape_text((batch, size)) + (f" or {shape_text((size,))}" * (batch == 1))
+        raise ValueError(f"x_t: expected an array of shape {expected}, got {x_t.shape}")
+    return converted(x_t, layer.dtype).reshape(batch, size), unbatched
+
+
+def _state_arrays(layer, state, name, batch, unbatched):
+    """The arrays of ``state`` (or of its gradient) as they came, shapes checked."""
+    names = layer.state_names
+    if state is None:
+        return (None,) * len(names)
+    if len(names) == 1:
+        state = (state,)
+    else:
+        form = f"a tuple ({', '.join(names)})"
+        if not isinstance(state, (tuple, list)):
+            raise TypeError(f"{name}: expected {form}, got {described(state)}")
+        if len(state) != len(names):
+            raise ValueError(f"{name}: expected {form}, got {len(state)} items")
+    rows = layer.num_layers * layer.num_directions
+    arrays = []
+    for value, letter, width in zip(state, names, layer.state_sizes):
+        if value is not None:
+            label = name if len(names) == 1 else f"{name} ({letter})"
+            shape = (rows, width) if unbatched else (rows, batch, width)
+            value = real_array(value, label, shape=shape)
+        arrays.append(value)
+    return tuple(arrays)
+
+
+def _states_converted(layer, states, unbatched):
+    """Checked states in the layer's dtype, each with its batch axis."""
+    result = []
+    for array in states:
+        if array is not None:
+            array = converted(array, layer.dtype)
+            array = array[:, np.newaxis] if unbatched else array
+        result.append(array)
+    return tuple(result)
