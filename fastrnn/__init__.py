@@ -12,9 +12,24 @@ from .blocks import Dropout, Embedding, Linear, Sequential
 from .layers import GRU, LSTM, RNN
 from .serialize import load, save
 from .threads import get_num_threads, num_threads, set_num_threads, show_config
+from .variants import (
+    MGU,
+    MUT1,
+    MUT2,
+    MUT3,
+    SLSTM,
+    SRU,
+    FastGRNN,
+    FastRNN,
+    IndRNN,
+    MinGRU,
+    MinLSTM,
+    MultiplicativeLSTM,
+)
 
 __all__ = [
-    "GRU", "LSTM", "RNN", "Dropout", "Embedding", "Linear", "Sequential",
+    "GRU", "LSTM", "MGU", "MUT1", "MUT2", "MUT3", "RNN", "SLSTM", "SRU", "Dropout", "Embedding", "FastGRNN", "FastRNN",
+    "IndRNN", "Linear", "MinGRU", "MinLSTM", "MultiplicativeLSTM", "Sequential",
     "get_num_threads", "load", "losses", "num_threads", "optim", "save", "set_num_threads",
     "show_config",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The recurrent layers: RNN, LSTM, GRU.
+"""What all recurrent layers share, and RNN, LSTM, GRU; the others are in ``variants``.
 
 A layer is a row of ``cells.CELLS`` with sizes; everything it computes is in ``_core``. Arguments
 and parameter names are those of ``torch.nn``.
@@ -12,44 +12,45 @@ from .params import Module
 
 
 class Recurrent(engine.Recurrent, Module):
-    """What RNN, LSTM and GRU share: everything but the choice of the cell."""
+    """What all recurrent layers share: everything but the choice of the cell."""
 
     _recurrent = True
     _takes_lengths = True
 
-    def _build(self, cell, sizes, options, *, bias=True, batch_first=False, dropout=0.0,
-               bidirectional=False, dtype="float32", rng=None):  # fmt: skip
-        """Check the arguments, allocate and draw the parameters, plan the engine."""
+    def _build(self, cell, sizes, options, *, inner=None, engine_options=None, bias=True, batch_first=False,
+               dropout=0.0, bidirectional=False, dtype="float32", rng=None):  # fmt: skip
+        """Check the arguments, allocate and draw the parameters, plan the engine.
+
+        ``options`` are the constructor's arguments that are not common to all layers, ``engine_options`` what the
+        kernels know of them; ``inner`` is the cell of the layers after the first, if it is another one.
+        """
+        inner = inner or cell
         row = CELLS[cell]
         self._bias = _validate.boolean(bias, "bias")
         input_size, hidden_size, num_layers, proj_size = sizes
         directions = 2 if _validate.boolean(bidirectional, "bidirectional") else 1
         batch_first = _validate.boolean(batch_first, "batch_first")
         dtype, rng = _validate.float_dtype(dtype), _validate.generator_or_none(rng)
-        self._options = options
+        self._row, self._options = row, options
         self.state_names = row.states
         self.proj_size = proj_size
-        self.state_sizes = (proj_size or hidden_size, hidden_size)[: len(row.states)]
+        self.state_sizes = tuple(proj_size or hidden_size if name == "h" else hidden_size for name in row.states)
         self.dropout = dropout
         self.rng = rng
         self._declare(
-            _parameter_specs(row, self._bias, input_size, hidden_size, num_layers, directions, proj_size),
+            _parameter_specs(row, CELLS[inner], self._bias, input_size, hidden_size, num_layers, directions, proj_size),
             dtype,
         )
         self._init_uniform(rng, hidden_size**-0.5)
+        suffixes = [s for _, s in _suffixes(num_layers, directions)]
+        self._init_constants({name + s: value for name, _, value in row.extra if value is not None for s in suffixes})
         self._configure(
-            cell, dtype.itemsize, input_size, hidden_size, num_layers, directions, proj_size, batch_first,
-            len(row.states) * (0.0,), {},
+            cell, inner, dtype.itemsize, input_size, hidden_size, num_layers, directions, proj_size, batch_first,
+            row.empty, engine_options or {},
             _validate.recurrent_inputs, _validate.output_gradients, _validate.pullback_ready,
         )  # fmt: skip
-        suffixes = [s for _, s in _suffixes(num_layers, directions)]
-        self._attach(*([self._arrays_of(row, views, s) for s in suffixes]
+        self._attach(*([[views.get(name + s) for name in row.slots()] for s in suffixes]
                        for views in (self._cut(self._values), self._grad_views)))  # fmt: skip
-
-    def _arrays_of(self, row, views, suffix):
-        names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"]
-        names += [f"weight_{v}" for v in row.vectors]
-        return [views.get(name + suffix) for name in names]
 
     def _mask(self, shape):
         """The dropout mask of a layer's input."""
@@ -117,22 +118,17 @@ def _suffixes(num_layers, directions):
             yield layer, f"_l{layer}{suffix}"
 
 
-def _parameter_specs(row, bias, input_size, hidden_size, num_layers, directions, proj_size):
-    """Names and shapes of the parameters in torch's order."""
-    rows, width = len(row.gates) * hidden_size, proj_size or hidden_size
+def _parameter_specs(row, inner, bias, input_size, hidden_size, num_layers, directions, proj_size):
+    """Names and shapes of the parameters in torch's order; ``row`` of the first layer, ``inner`` of the others."""
+    sizes = {"I": input_size, "H": hidden_size, "P": proj_size}
     for layer, suffix in _suffixes(num_layers, directions):
-        yield f"weight_ih{suffix}", (rows, width * directions if layer else input_size)
-        yield f"weight_hh{suffix}", (rows, width)
-        if bias:
-            yield f"bias_ih{suffix}", (rows,)
-            yield f"bias_hh{suffix}", (rows,)
-        if proj_size:
-            yield f"weight_hr{suffix}", (proj_size, hidden_size)
-        for vector in row.vectors:
-            yield f"weight_{vector}{suffix}", (hidden_size,)
+        if layer:
+            sizes["I"] = directions * (proj_size or hidden_size)
+        for name, shape in (inner if layer else row).shapes(sizes, bias, proj_size):
+            yield name + suffix, shape
 
 
-def _sizes(input_size, hidden_size, num_layers, proj_size=0):
+def layer_sizes(input_size, hidden_size, num_layers, proj_size=0):
     sizes = (
         _validate.positive_int(input_size, "input_size"),
         _validate.positive_int(hidden_size, "hidden_size"),
@@ -163,12 +159,32 @@ _COMMON = """
 """
 
 
-def _documented(cls):
-    cls.__doc__ = cls.__doc__.replace("{common}", _COMMON.strip())
+_GENERAL = """
+    clip : float, optional
+        Bounds the pre-activations of gates and candidate, not the cell state.
+"""
+
+
+def documented(cls):
+    cls.__doc__ = cls.__doc__.replace("{general}", _GENERAL.strip()).replace("{common}", _COMMON.strip())
     return cls
 
 
-@_documented
+def _as_given(activations):
+    """Checked activations, in tuples of our own."""
+    return tuple(entry if isinstance(entry, str) else tuple(entry) for entry in activations)
+
+
+def _general(names, entries, clip):
+    """The engine's options for activations that are not the cell's own or a clip; None when there are neither."""
+    clip = _validate.optional_positive(clip, "clip")
+    if clip is None and tuple(entry[0] for entry in entries) == names:
+        return None
+    options = {"activations": entries}
+    return options if clip is None else options | {"clip": clip}
+
+
+@documented
 class RNN(Recurrent):
     """Elman RNN: ``h_t = g(W x_t + b_ih + R h_{t-1} + b_hh)`` (Elman 1990).
 
@@ -176,7 +192,14 @@ class RNN(Recurrent):
     ----------
     input_size, hidden_size, num_layers : int
         I, H, L.
-    nonlinearity : "tanh" or "relu"
+    nonlinearity : str
+        g: "tanh", "relu", "sigmoid", "identity", "elu", "leaky_relu", "softsign", "softplus", "hard_sigmoid",
+        "hard_tanh", "affine", "scaled_tanh" or "thresholded_relu", as ONNX defines them.
+    alpha, beta : float, optional
+        Numbers of the nonlinearity; ONNX's when None (affine 1 and 0, scaled_tanh 1 and 1, thresholded_relu 1).
+    residual : bool
+        ``h_t = h_{t-1} + g(...)``.
+    {general}
     {common}
 
     Examples
@@ -187,13 +210,20 @@ class RNN(Recurrent):
     ((5, 2, 4), (1, 2, 4))
     """
 
-    def __init__(self, input_size, hidden_size, num_layers=1, *, nonlinearity="tanh", **common):
-        _validate.one_of(nonlinearity, "nonlinearity", ("tanh", "relu"))
-        sizes = _sizes(input_size, hidden_size, num_layers)
-        self._build(f"rnn_{nonlinearity}", sizes, {"nonlinearity": nonlinearity}, **common)
+    def __init__(self, input_size, hidden_size, num_layers=1, *, nonlinearity="tanh", alpha=None, beta=None,
+                 residual=False, clip=None, **common):  # fmt: skip
+        entry = _validate.activation((nonlinearity, alpha, beta), "nonlinearity")
+        residual = _validate.boolean(residual, "residual")
+        special = _general((nonlinearity,) if nonlinearity in ("tanh", "relu") else (), [entry], clip)
+        if residual and special is None:
+            special = {"activations": [entry]}
+        options = {"nonlinearity": nonlinearity, "alpha": alpha, "beta": beta, "residual": residual, "clip": clip}
+        cell = f"rnn_{nonlinearity}" if special is None else "rnn_general"
+        self._build(cell, layer_sizes(input_size, hidden_size, num_layers), options,
+                    engine_options=special and special | {"residual": residual}, **common)  # fmt: skip
 
 
-@_documented
+@documented
 class LSTM(Recurrent):
     """LSTM (Hochreiter & Schmidhuber 1997, with the forget gate of Gers 1999).
 
@@ -210,6 +240,10 @@ class LSTM(Recurrent):
         Diagonal weights from the cell state to the gates (Gers & Schmidhuber 2000).
     coupled : bool
         ``i = 1 - f``: gates f, g, o (Greff 2017).
+    activations : tuple
+        Of the gates, of the candidate and of the cell state on its way out, from the list of ``RNN``; an entry may
+        be ``(name, alpha)`` or ``(name, alpha, beta)``.
+    {general}
     {common}
 
     Examples
@@ -222,17 +256,24 @@ class LSTM(Recurrent):
     ((5, 2, 3), (1, 2, 4), (16, 4))
     """
 
-    def __init__(self, input_size, hidden_size, num_layers=1, *, proj_size=0, peephole=False, coupled=False, **common):
+    def __init__(self, input_size, hidden_size, num_layers=1, *, proj_size=0, peephole=False, coupled=False,
+                 activations=("sigmoid", "tanh", "tanh"), clip=None, **common):  # fmt: skip
+        entries = _validate.activations(activations, 3)
+        special = _general(("sigmoid", "tanh", "tanh"), entries, clip)
         options = {
             "proj_size": proj_size,
             "peephole": _validate.boolean(peephole, "peephole"),
             "coupled": _validate.boolean(coupled, "coupled"),
+            "activations": _as_given(activations),
+            "clip": clip,
         }
-        cell = "lstm" + "_coupled" * options["coupled"] + "_peephole" * options["peephole"]
-        self._build(cell, _sizes(input_size, hidden_size, num_layers, proj_size), options, **common)
+        cell = "lstm" + "_general" * (special is not None)
+        cell += "_coupled" * options["coupled"] + "_peephole" * options["peephole"]
+        self._build(cell, layer_sizes(input_size, hidden_size, num_layers, proj_size), options, engine_options=special,
+                    **common)  # fmt: skip
 
 
-@_documented
+@documented
 class GRU(Recurrent):
     """GRU (Cho 2014): ``h_t = (1-z)*n + z*h_{t-1}``.
 
@@ -243,6 +284,9 @@ class GRU(Recurrent):
     reset_after : bool
         True: ``n = tanh(W_n x + b_in + r*(R_n h + b_hn))``, as PyTorch and cuDNN; False:
         ``n = tanh(W_n x + b_in + R_n (r*h) + b_hn)``, as in the paper.
+    activations : tuple
+        Of the gates and of the candidate, as for ``LSTM``.
+    {general}
     {common}
 
     Examples
@@ -253,7 +297,14 @@ class GRU(Recurrent):
     ((5, 2, 8), (2, 2, 4))
     """
 
-    def __init__(self, input_size, hidden_size, num_layers=1, *, reset_after=True, **common):
-        reset_after = _validate.boolean(reset_after, "reset_after")
-        cell = "gru" if reset_after else "gru_reset_before"
-        self._build(cell, _sizes(input_size, hidden_size, num_layers), {"reset_after": reset_after}, **common)
+    def __init__(self, input_size, hidden_size, num_layers=1, *, reset_after=True, activations=("sigmoid", "tanh"),
+                 clip=None, **common):  # fmt: skip
+        options = {
+            "reset_after": _validate.boolean(reset_after, "reset_after"),
+            "activations": _as_given(activations),
+            "clip": clip,
+        }
+        special = _general(("sigmoid", "tanh"), _validate.activations(activations, 2), clip)
+        cell = ("gru", "gru_reset_before") if special is None else ("gru_general", "gru_general_before")
+        self._build(cell[not reset_after], layer_sizes(input_size, hidden_size, num_layers), options, engine_options=special,
+                    **common)  # fmt: skip

@@ -266,6 +266,13 @@ class Module:
                 )
             self._version += 1
 
+    def _init_constants(self, values):
+        """Set parameters, by name, to numbers."""
+        if getattr(_local, "restoring", None) is None:
+            for name, _, i, j in self._places:
+                if name in values:
+                    self._values[i:j] = values[name]
+
     def _init_normal(self, rng):
         """Draw all parameters, in order, from N(0, 1), the same in both dtypes."""
         if getattr(_local, "restoring", None) is None:

@@ -185,11 +185,11 @@ cdef class Recurrent:
         free(self.plans)
         free(self.value_pointers)
 
-    def _configure(self, str cell, int size, int input_size, int hidden_size, int num_layers, int num_directions,
+    def _configure(self, str cell, str inner, int size, int input_size, int hidden_size, int num_layers, int num_directions,
                    int proj_size, bint batch_first, tuple empty, dict options, check_inputs, check_gradients, ready):
-        """Plan the layer; the callables check arguments that are not plain, and pullbacks. `empty`: what each state
+        """Plan the layer, `inner`: the cell of all layers but the first; the callables check arguments that are not plain, and pullbacks. `empty`: what each state
         that a caller sees is without a given one; options: see `set_options`."""
-        cdef int number = fr_cell_by_name(cell.encode())
+        cdef int number = fr_cell_by_name(cell.encode()), inner_number = fr_cell_by_name(inner.encode())
         cdef FrOptions chosen
         set_options(&chosen, options)
         cdef const FrKernels *kernels = fr_kernels(_isa, size)
@@ -211,7 +211,7 @@ cdef class Recurrent:
         self.hidden_states = self.states - len(empty)
         self.empty = self.hidden_states * (0.0,) + empty
         fr_plan(&self.plans[0], kernels, number, input_size, hidden_size, proj_size, &chosen)
-        fr_plan(&self.plans[1], kernels, number, self.output_size * num_directions, hidden_size, proj_size, &chosen)
+        fr_plan(&self.plans[1], kernels, inner_number, self.output_size * num_directions, hidden_size, proj_size, &chosen)
         self.packed_version = self.packed_back_version = -1
         self.adding = threading.Lock()
         self._check_inputs, self._check_gradients, self._ready = check_inputs, check_gradients, ready

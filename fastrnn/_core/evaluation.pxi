@@ -257,6 +257,9 @@ cdef class Pullback:
                 dx = self.back_layer(l, dx, carry)
                 if l and self.masks[l - 1] is not None:
                     np.multiply(dx, self.masks[l - 1], out=dx)
+        for s in range(layer.states):
+            if layer.empty[s]:
+                carry[s][...] = 0  # a scale: no gradient flows through it
         self.inputs = self.outputs = self.masks = self.workspaces = None
         self.x = self.initial = None
         return layer.shaped(self.unbatched, dx), layer.state_of(self.unbatched, carry)

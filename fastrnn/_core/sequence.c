@@ -177,6 +177,7 @@ static void elementwise_step(Scratch *w, const FrStagePlan *s, const FrTile *all
 {
     FrTile tile = *all;
     const int share = fr_share(&w->me, s->hidden_blocks);
+    tile.acc = w->acc; /* no kernel reads it */
     fr_phase_begin(&w->me, (s->hidden_blocks + share - 1) / share);
     for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;) {
         tile.first = chunk * share;

@@ -35,6 +35,9 @@ from .modules import (
 )
 from .optimizers import hyperparameters, optimizer_state, with_parameters
 from .recurrent import (
+    activation,
+    activations,
+    equal_widths,
     output_gradients,
     recurrent_inputs,
     recurrent_sizes,

@@ -4,6 +4,7 @@ import numpy as np
 
 from .arrays import converted, real_array, sequence_lengths
 from .messages import described, shape_text
+from .scalars import one_of, real
 
 MAX_SIZE = 2**24  # of a layer: keeps every index of a weight matrix far from overflow
 
@@ -15,6 +16,47 @@ def recurrent_sizes(input_size, hidden_size, num_layers, proj_size):
     for name, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
         if value > MAX_SIZE:
             raise ValueError(f"{name}: expected at most {MAX_SIZE}, got {value}")
+
+
+#: Activation -> its alpha and beta, by default as in ONNX; None where it has none.
+ACTIVATIONS = {
+    "identity": (None, None), "sigmoid": (None, None), "tanh": (None, None), "relu": (None, None), "elu": (1.0, None),
+    "leaky_relu": (0.01, None), "softsign": (None, None), "softplus": (None, None), "hard_sigmoid": (0.2, 0.5),
+    "hard_tanh": (None, None), "affine": (1.0, 0.0), "scaled_tanh": (1.0, 1.0), "thresholded_relu": (1.0, None),
+}  # fmt: skip
+
+
+def activation(value, name):
+    """An activation, ``name`` or ``(name, alpha)`` or ``(name, alpha, beta)``, as ``(name, alpha, beta)``."""
+    entry = (value,) if isinstance(value, str) else value
+    if not isinstance(entry, (tuple, list)) or not 1 <= len(entry) <= 3:
+        raise TypeError(f"{name}: expected a name, (name, alpha) or (name, alpha, beta), got {described(value)}")
+    chosen = one_of(entry[0], name, tuple(ACTIVATIONS))
+    numbers = []
+    for letter, given, default in zip(("alpha", "beta"), (*entry[1:], None, None), ACTIVATIONS[chosen]):
+        if given is not None and default is None:
+            raise ValueError(f"{name}: expected no {letter}, which {chosen!r} does not have, got {described(given)}")
+        numbers.append(real(default if given is None else given, f"{name}: {letter}") if default is not None else 0.0)
+    return (chosen, *numbers)
+
+
+def activations(value, count):
+    """So many activations, each as ``(name, alpha, beta)``."""
+    if isinstance(value, str) or not isinstance(value, (tuple, list)):
+        raise TypeError(f"activations: expected a tuple of {count}, got {described(value)}")
+    if len(value) != count:
+        raise ValueError(f"activations: expected {count}, got {len(value)}")
+    return [activation(entry, f"activations[{i}]") for i, entry in enumerate(value)]
+
+
+def equal_widths(cell, input_size, hidden_size, num_layers, directions):
+    """Sizes of a cell that adds its input to H units."""
+    if input_size != hidden_size:
+        raise ValueError(f"input_size: expected hidden_size {hidden_size}, for {cell}, got {input_size}")
+    if num_layers > 1 and directions > 1:
+        raise ValueError(
+            f"bidirectional: expected False with several layers of {cell}, whose inputs must be {hidden_size} wide, got True"
+        )
 
 
 def recurrent_inputs(layer, x, state=None, lengths=None):

@@ -108,8 +108,8 @@ typedef struct FrStage {
     int whole_rows;          /* the kernel gets all hidden blocks of its rows at once    */
 } FrStage;
 
-/* An elementwise weight: H entries of a parameter from row * H on, or one entry for all units; the sum of two
- * parameters where `also` is one. 0 where the layer lacks the parameter. */
+/* An elementwise weight: H entries of a parameter from row * H on, or the sigmoid of its one entry, for all units;
+ * the sum of two parameters where `also` is one. 0 where the layer lacks the parameter. */
 typedef struct FrVector {
     int8_t from, row, also, scalar;
 } FrVector;
