@@ -162,6 +162,9 @@ _COMMON = """
 _GENERAL = """
     clip : float, optional
         Bounds the pre-activations of gates and candidate, not the cell state.
+    layer_norm : bool
+        Normalise ``W x`` and ``R h`` of every row, and the LSTM's cell state on its way out (Ba, Kiros & Hinton 2016);
+        gains ``weight_ln_ih``, ``weight_ln_hh``, ``weight_ln_c`` start at 1, shifts ``bias_ln_...`` at 0.
 """
 
 
@@ -175,10 +178,11 @@ def _as_given(activations):
     return tuple(entry if isinstance(entry, str) else tuple(entry) for entry in activations)
 
 
-def _general(names, entries, clip):
-    """The engine's options for activations that are not the cell's own or a clip; None when there are neither."""
-    clip = _validate.optional_positive(clip, "clip")
-    if clip is None and tuple(entry[0] for entry in entries) == names:
+def _general(names, entries, clip, layer_norm):
+    """The engine's options for activations that are not the cell's own, for a clip or for layer normalisation; None
+    when there is nothing of these."""
+    clip, layer_norm = _validate.optional_positive(clip, "clip"), _validate.boolean(layer_norm, "layer_norm")
+    if clip is None and tuple(entry[0] for entry in entries) == names and not layer_norm:
         return None
     options = {"activations": entries}
     return options if clip is None else options | {"clip": clip}
@@ -211,14 +215,15 @@ class RNN(Recurrent):
     """
 
     def __init__(self, input_size, hidden_size, num_layers=1, *, nonlinearity="tanh", alpha=None, beta=None,
-                 residual=False, clip=None, **common):  # fmt: skip
+                 residual=False, clip=None, layer_norm=False, **common):  # fmt: skip
         entry = _validate.activation((nonlinearity, alpha, beta), "nonlinearity")
         residual = _validate.boolean(residual, "residual")
-        special = _general((nonlinearity,) if nonlinearity in ("tanh", "relu") else (), [entry], clip)
+        special = _general((nonlinearity,) if nonlinearity in ("tanh", "relu") else (), [entry], clip, layer_norm)
         if residual and special is None:
             special = {"activations": [entry]}
-        options = {"nonlinearity": nonlinearity, "alpha": alpha, "beta": beta, "residual": residual, "clip": clip}
-        cell = f"rnn_{nonlinearity}" if special is None else "rnn_general"
+        options = {"nonlinearity": nonlinearity, "alpha": alpha, "beta": beta, "residual": residual, "clip": clip,
+                   "layer_norm": layer_norm}  # fmt: skip
+        cell = f"rnn_{nonlinearity}" if special is None else "rnn_norm" if layer_norm else "rnn_general"
         self._build(cell, layer_sizes(input_size, hidden_size, num_layers), options,
                     engine_options=special and special | {"residual": residual}, **common)  # fmt: skip
 
@@ -257,17 +262,20 @@ class LSTM(Recurrent):
     """
 
     def __init__(self, input_size, hidden_size, num_layers=1, *, proj_size=0, peephole=False, coupled=False,
-                 activations=("sigmoid", "tanh", "tanh"), clip=None, **common):  # fmt: skip
+                 activations=("sigmoid", "tanh", "tanh"), clip=None, layer_norm=False, **common):  # fmt: skip
         entries = _validate.activations(activations, 3)
-        special = _general(("sigmoid", "tanh", "tanh"), entries, clip)
+        special = _general(("sigmoid", "tanh", "tanh"), entries, clip, layer_norm)
         options = {
             "proj_size": proj_size,
             "peephole": _validate.boolean(peephole, "peephole"),
             "coupled": _validate.boolean(coupled, "coupled"),
             "activations": _as_given(activations),
             "clip": clip,
+            "layer_norm": layer_norm,
         }
-        cell = "lstm" + "_general" * (special is not None)
+        if layer_norm:
+            _validate.alone("layer_norm", {name: options[name] for name in ("peephole", "coupled", "proj_size")})
+        cell = "lstm" + ("_norm" if layer_norm else "_general") * (special is not None)
         cell += "_coupled" * options["coupled"] + "_peephole" * options["peephole"]
         self._build(cell, layer_sizes(input_size, hidden_size, num_layers, proj_size), options, engine_options=special,
                     **common)  # fmt: skip
@@ -298,13 +306,15 @@ class GRU(Recurrent):
     """
 
     def __init__(self, input_size, hidden_size, num_layers=1, *, reset_after=True, activations=("sigmoid", "tanh"),
-                 clip=None, **common):  # fmt: skip
+                 clip=None, layer_norm=False, **common):  # fmt: skip
         options = {
             "reset_after": _validate.boolean(reset_after, "reset_after"),
             "activations": _as_given(activations),
             "clip": clip,
+            "layer_norm": layer_norm,
         }
-        special = _general(("sigmoid", "tanh"), _validate.activations(activations, 2), clip)
-        cell = ("gru", "gru_reset_before") if special is None else ("gru_general", "gru_general_before")
-        self._build(cell[not reset_after], layer_sizes(input_size, hidden_size, num_layers), options, engine_options=special,
+        special = _general(("sigmoid", "tanh"), _validate.activations(activations, 2), clip, layer_norm)
+        kind = "" if special is None else "_norm" if layer_norm else "_general"
+        cell = "gru" + kind + ("" if reset_after else "_before" if kind else "_reset_before")
+        self._build(cell, layer_sizes(input_size, hidden_size, num_layers), options, engine_options=special,
                     **common)  # fmt: skip

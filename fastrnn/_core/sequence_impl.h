@@ -100,7 +100,7 @@ static inline size_t fr_raw_row(const FrPlan *plan)
         const size_t forward = (size_t)s->panels * s->rec_width;
         const size_t backward = (size_t)plan->stage[0].rec.depth_panels * plan->stage[0].rec.depth_blocks;
         if (s->of->whole_rows)
-            most = forward > backward ? forward : backward;
+            most = forward > most ? forward : backward > most ? backward : most;
     }
     return most * plan->kernels->lanes * plan->kernels->size;
 }

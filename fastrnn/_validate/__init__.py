@@ -37,6 +37,7 @@ from .optimizers import hyperparameters, optimizer_state, with_parameters
 from .recurrent import (
     activation,
     activations,
+    alone,
     equal_widths,
     output_gradients,
     recurrent_inputs,

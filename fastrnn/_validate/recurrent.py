@@ -49,6 +49,13 @@ def activations(value, count):
     return [activation(entry, f"activations[{i}]") for i, entry in enumerate(value)]
 
 
+def alone(name, others):
+    """An option that goes with none of these."""
+    for other, value in others.items():
+        if value:
+            raise ValueError(f"{other}: expected none with {name}, got {value!r}")
+
+
 def equal_widths(cell, input_size, hidden_size, num_layers, directions):
     """Sizes of a cell that adds its input to H units."""
     if input_size != hidden_size:
