@@ -101,6 +101,8 @@ def backward(spec, params, tape, dy=None, dstate=None):
     out, D = spec.output_size, spec.directions
     dy = np.zeros((tape.T, tape.B, D * out)) if dy is None else np.asarray(dy, np.float64)
     cell, dfinal = cell_of(spec), split_state(spec, dstate, tape.B)
+    for name in cell.empty:                                                 # (SL18), also of sequences without a step
+        dfinal[cell.states.index(name)][...] = 0
     dinitial, grads, du = tuple(np.zeros_like(part) for part in dfinal), {}, 0.0
     for k, (l, d, suffix) in reversed(list(enumerate(places(spec)))):
         here = Local(spec, local_parameters(spec, params, l, suffix))
