@@ -3,6 +3,7 @@
     layers      RNN, LSTM, GRU                     blocks      Embedding, Linear, Dropout, Sequential
     losses      loss and gradient in one call      optim       SGD, RMSprop, Adam, AdamW, clipping
     serialize   save, load                         threads     how many threads work
+    pooling     pool
     reference   the equations in NumPy, to compare with; never imported by the package
 """
 
@@ -10,11 +11,12 @@ from . import losses, optim
 from ._core.engine import version as __version__
 from .blocks import Dropout, Embedding, Linear, Sequential
 from .layers import GRU, LSTM, RNN
+from .pooling import pool
 from .serialize import load, save
 from .threads import get_num_threads, num_threads, set_num_threads, show_config
 
 __all__ = [
     "GRU", "LSTM", "RNN", "Dropout", "Embedding", "Linear", "Sequential",
-    "get_num_threads", "load", "losses", "num_threads", "optim", "save", "set_num_threads",
+    "get_num_threads", "load", "losses", "num_threads", "optim", "pool", "save", "set_num_threads",
     "show_config",
 ]  # fmt: skip

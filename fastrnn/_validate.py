@@ -819,3 +819,34 @@ def same(value, expected, what):
     if value != expected:
         raise ValueError(f"{what}: expected {expected!r:.80}, got {value!r:.80}")
     return value
+
+
+# -- pooling, delay, init, trees ------------------------------------------------------------
+
+
+def pooled(y, lengths, kind, kinds, directions):
+    """The arguments of ``pool``.
+
+    Returns
+    -------
+    y : ndarray
+        ``(T, B, D*H)``, C-contiguous, in its floating dtype; a sequence alone with ``B = 1``.
+    lengths : ndarray of int64
+        ``(B,)``, T where none was given; nobody else's.
+    unbatched : bool
+    """
+    one_of(kind, "kind", kinds)
+    integer(directions, "directions", 1, 2)
+    array = real_array(y, "y")
+    if array.ndim not in (2, 3):
+        raise ValueError(f"y: expected an array of shape (T, B, D*H) or (T, D*H), got {array.shape}")
+    if array.shape[-1] % directions:
+        raise ValueError(f"y: expected a last axis of {directions} equal parts, one a direction, got {array.shape}")
+    unbatched = array.ndim == 2
+    steps, batch = array.shape[0], 1 if unbatched else array.shape[1]
+    if lengths is None:
+        lengths = np.full(batch, steps)
+    else:
+        lengths = sequence_lengths(lengths, "lengths", batch, steps, unbatched).copy()
+    array = floating(array, "y")
+    return array[:, np.newaxis] if unbatched else array, lengths, unbatched
