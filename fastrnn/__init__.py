@@ -3,13 +3,14 @@
     layers      RNN, LSTM, GRU                     blocks      Embedding, Linear, Dropout, Sequential
     losses      loss and gradient in one call      optim       SGD, RMSprop, Adam, AdamW, clipping
     serialize   save, load                         threads     how many threads work
-    pooling     pool
+    pooling     pool                               delay       delay
     reference   the equations in NumPy, to compare with; never imported by the package
 """
 
 from . import losses, optim
 from ._core.engine import version as __version__
 from .blocks import Dropout, Embedding, Linear, Sequential
+from .delay import delay
 from .layers import GRU, LSTM, RNN
 from .pooling import pool
 from .serialize import load, save
@@ -17,6 +18,6 @@ from .threads import get_num_threads, num_threads, set_num_threads, show_config
 
 __all__ = [
     "GRU", "LSTM", "RNN", "Dropout", "Embedding", "Linear", "Sequential",
-    "get_num_threads", "load", "losses", "num_threads", "optim", "pool", "save", "set_num_threads",
+    "delay", "get_num_threads", "load", "losses", "num_threads", "optim", "pool", "save", "set_num_threads",
     "show_config",
 ]  # fmt: skip

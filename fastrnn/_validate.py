@@ -850,3 +850,19 @@ def pooled(y, lengths, kind, kinds, directions):
         lengths = sequence_lengths(lengths, "lengths", batch, steps, unbatched).copy()
     array = floating(array, "y")
     return array[:, np.newaxis] if unbatched else array, lengths, unbatched
+
+
+def delayed(x, taps):
+    """The arguments of ``delay``: ``x (T, ..., I)``, floating, and taps as a list of int in ``0..T``.
+
+    What lies T steps back or more is before the start of every step.
+    """
+    array = real_array(x, "x")
+    if array.ndim < 2:
+        raise ValueError(f"x: expected an array of shape (T, ..., I), got {array.shape}")
+    taps = integer_array(taps, "taps")
+    if taps.ndim != 1 or not taps.size:
+        raise ValueError(f"taps: expected a list of at least one number of steps back, got shape {taps.shape}")
+    if int(taps.min()) < 0:
+        raise ValueError(f"taps: expected numbers of steps back of at least 0, got {taps.min()}")
+    return floating(array, "x"), [min(int(tap), len(array)) for tap in taps]
