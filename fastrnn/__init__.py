@@ -4,10 +4,11 @@
     losses      loss and gradient in one call      optim       SGD, RMSprop, Adam, AdamW, clipping
     serialize   save, load                         threads     how many threads work
     pooling     pool                               delay       delay
+    init        initial parameters
     reference   the equations in NumPy, to compare with; never imported by the package
 """
 
-from . import losses, optim
+from . import init, losses, optim
 from ._core.engine import version as __version__
 from .blocks import Dropout, Embedding, Linear, Sequential
 from .delay import delay
@@ -18,6 +19,6 @@ from .threads import get_num_threads, num_threads, set_num_threads, show_config
 
 __all__ = [
     "GRU", "LSTM", "RNN", "Dropout", "Embedding", "Linear", "Sequential",
-    "delay", "get_num_threads", "load", "losses", "num_threads", "optim", "pool", "save", "set_num_threads",
+    "delay", "get_num_threads", "init", "load", "losses", "num_threads", "optim", "pool", "save", "set_num_threads",
     "show_config",
 ]  # fmt: skip

@@ -866,3 +866,33 @@ def delayed(x, taps):
     if int(taps.min()) < 0:
         raise ValueError(f"taps: expected numbers of steps back of at least 0, got {taps.min()}")
     return floating(array, "x"), [min(int(tap), len(array)) for tap in taps]
+
+
+def recurrent_layer(value, kind, name="layer"):
+    """A recurrent layer."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}: expected a recurrent layer, got {_described(value)}")
+    return value
+
+
+def initialisation(layer, kind, scheme, schemes, forget_bias, t_max):
+    """The arguments of ``init.apply``: forget bias and t_max as float, or None where they have no part."""
+    recurrent_layer(layer, kind)
+    one_of(scheme, "scheme", schemes)
+    chrono, cell = scheme == "chrono", type(layer).__name__
+    if forget_bias is not None:
+        forget_bias = real(forget_bias, "forget_bias")
+        if "+f" not in layer._row.memory:
+            raise ValueError(f"forget_bias: expected None, got {forget_bias}: {cell} has no forget gate")
+        if chrono:
+            raise ValueError(f"forget_bias: expected None with 'chrono', which sets that bias, got {forget_bias}")
+    if t_max is not None:
+        t_max = real(t_max, "t_max", minimum=2)
+    elif chrono:
+        raise ValueError("t_max: expected a number of steps of at least 2 with 'chrono', got None")
+    if chrono and not layer._row.memory:
+        raise ValueError(f"scheme: 'chrono' sets the gates that keep the state, {cell} has none")
+    if not layer.bias and (chrono or forget_bias is not None):
+        what = "scheme: 'chrono'" if chrono else f"forget_bias: {forget_bias}"
+        raise ValueError(f"{what} sets a bias, and this layer has bias=False")
+    return forget_bias, t_max if chrono else None

@@ -14,21 +14,24 @@ class Cell:
     states : tuple of str
     vectors : tuple of str
         Elementwise weights, each ``(H,)``, named ``weight_<vector>_l<layer>``.
+    memory : str
+        The gates that say how long the state is kept, each behind a sign: ``"+f"`` keeps it as ``f`` opens,
+        ``"-i"`` as ``i`` closes. Empty without such gates.
     """
 
-    __slots__ = ("gates", "states", "vectors")
+    __slots__ = ("gates", "states", "vectors", "memory")
 
-    def __init__(self, gates, states=("h",), vectors=()):
-        self.gates, self.states, self.vectors = gates, states, vectors
+    def __init__(self, gates, states=("h",), vectors=(), memory=""):
+        self.gates, self.states, self.vectors, self.memory = gates, states, vectors, memory
 
 
 CELLS = {
     "rnn_tanh": Cell("h"),
     "rnn_relu": Cell("h"),
-    "lstm": Cell("ifgo", ("h", "c")),
-    "lstm_peephole": Cell("ifgo", ("h", "c"), ("ci", "cf", "co")),
-    "lstm_coupled": Cell("fgo", ("h", "c")),
-    "lstm_coupled_peephole": Cell("fgo", ("h", "c"), ("cf", "co")),
-    "gru": Cell("rzn"),
-    "gru_reset_before": Cell("rzn"),
+    "lstm": Cell("ifgo", ("h", "c"), memory="+f-i"),
+    "lstm_peephole": Cell("ifgo", ("h", "c"), ("ci", "cf", "co"), memory="+f-i"),
+    "lstm_coupled": Cell("fgo", ("h", "c"), memory="+f"),
+    "lstm_coupled_peephole": Cell("fgo", ("h", "c"), ("cf", "co"), memory="+f"),
+    "gru": Cell("rzn", memory="+z"),
+    "gru_reset_before": Cell("rzn", memory="+z"),
 }

@@ -26,7 +26,7 @@ class Recurrent(engine.Recurrent, Module):
         directions = 2 if _validate.boolean(bidirectional, "bidirectional") else 1
         batch_first = _validate.boolean(batch_first, "batch_first")
         dtype, rng = _validate.float_dtype(dtype), _validate.generator_or_none(rng)
-        self._options = options
+        self._row, self._options = row, options
         self.state_names = row.states
         self.proj_size = proj_size
         self.state_sizes = (proj_size or hidden_size, hidden_size)[: len(row.states)]
