@@ -4,7 +4,7 @@
     losses      loss and gradient in one call      optim       SGD, RMSprop, Adam, AdamW, clipping
     serialize   save, load                         threads     how many threads work
     pooling     pool                               delay       delay
-    init        initial parameters
+    init        initial parameters                 tbptt       truncated BPTT
     reference   the equations in NumPy, to compare with; never imported by the package
 """
 
@@ -15,10 +15,11 @@ from .delay import delay
 from .layers import GRU, LSTM, RNN
 from .pooling import pool
 from .serialize import load, save
+from .tbptt import tbptt
 from .threads import get_num_threads, num_threads, set_num_threads, show_config
 
 __all__ = [
     "GRU", "LSTM", "RNN", "Dropout", "Embedding", "Linear", "Sequential",
     "delay", "get_num_threads", "init", "load", "losses", "num_threads", "optim", "pool", "save", "set_num_threads",
-    "show_config",
+    "show_config", "tbptt",
 ]  # fmt: skip

@@ -896,3 +896,38 @@ def initialisation(layer, kind, scheme, schemes, forget_bias, t_max):
         what = "scheme: 'chrono'" if chrono else f"forget_bias: {forget_bias}"
         raise ValueError(f"{what} sets a bias, and this layer has bias=False")
     return forget_bias, t_max if chrono else None
+
+
+def truncated(layer, kind, x, loss, k1, k2, state):
+    """The arguments of ``tbptt``.
+
+    Returns
+    -------
+    x : ndarray
+        In the layer's dtype, in the layout it came in.
+    axis : int
+        Of the time.
+    k1, k2 : int
+    """
+    recurrent_layer(layer, kind, "module")
+    if layer.bidirectional:
+        raise ValueError("module: expected a layer of one direction, got a bidirectional one")
+    if not callable(loss):
+        raise TypeError(f"loss: expected a function, got {_described(loss)}")
+    k1 = positive_int(k1, "k1")
+    k2 = integer(k2, "k2")
+    if k2 < k1:
+        raise ValueError(f"k2: expected at least k1 = {k1}, got {k2}")
+    x, _, _, unbatched = recurrent_inputs(layer, x, state)
+    if unbatched:
+        x = x[0] if layer.batch_first else x[:, 0]
+    return x, int(layer.batch_first and not unbatched), k1, k2
+
+
+def loss_result(result, y):
+    """What the ``loss`` of ``tbptt`` returned for ``y``: a float, and its gradient or None."""
+    if not isinstance(result, (tuple, list)) or len(result) != 2:
+        raise TypeError(f"loss: expected it to return (value, dy), got {_described(result)}")
+    value, dy = result
+    value = real_array(value, "loss: value", shape=())
+    return float(value), None if dy is None else real_array(dy, "loss: dy", y.dtype, y.shape)
