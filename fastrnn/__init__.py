@@ -5,6 +5,7 @@
     serialize   save, load                         threads     how many threads work
     pooling     pool                               delay       delay
     init        initial parameters                 tbptt       truncated BPTT
+    tree        TreeLSTM
     reference   the equations in NumPy, to compare with; never imported by the package
 """
 
@@ -17,9 +18,10 @@ from .pooling import pool
 from .serialize import load, save
 from .tbptt import tbptt
 from .threads import get_num_threads, num_threads, set_num_threads, show_config
+from .tree import TreeLSTM
 
 __all__ = [
-    "GRU", "LSTM", "RNN", "Dropout", "Embedding", "Linear", "Sequential",
+    "GRU", "LSTM", "RNN", "Dropout", "Embedding", "Linear", "Sequential", "TreeLSTM",
     "delay", "get_num_threads", "init", "load", "losses", "num_threads", "optim", "pool", "save", "set_num_threads",
     "show_config", "tbptt",
 ]  # fmt: skip

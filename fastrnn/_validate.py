@@ -931,3 +931,24 @@ def loss_result(result, y):
     value, dy = result
     value = real_array(value, "loss: value", shape=())
     return float(value), None if dy is None else real_array(dy, "loss: dy", y.dtype, y.shape)
+
+
+def tree(x, parents, size, dtype):
+    """The arguments of a tree's call: ``x (N, size)`` in ``dtype`` and parents ``(N,)`` in -1..N-1, as intp."""
+    x = real_array(x, "x")
+    if x.ndim != 2 or x.shape[1] != size:
+        raise ValueError(f"x: expected an array of shape {_shape_text(('N', size))}, got {x.shape}")
+    parents = exact_shape(integer_array(parents, "parents"), "parents", x.shape[:1])
+    if parents.size:
+        lowest, highest = int(parents.min()), int(parents.max())
+        if lowest < -1 or highest >= len(x):
+            bad = lowest if lowest < -1 else highest
+            raise ValueError(f"parents: expected nodes in 0..{len(x) - 1} or -1 for a root, got {bad}")
+    return converted(x, dtype), converted(parents, np.dtype(np.intp))
+
+
+def acyclic(parents, order):
+    """Refuse parents that go round in a circle; ``order`` holds the nodes that do not."""
+    if len(order) < len(parents):
+        node = np.setdiff1d(np.arange(len(parents)), order)[0]
+        raise ValueError(f"parents: expected trees, got a cycle through node {node}")
