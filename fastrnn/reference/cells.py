@@ -2,13 +2,17 @@
 
 import numpy as np
 
+from .elementwise import MIN_GRU, MIN_LSTM, SRU
 from .gru import CHO_GRU, GRU
-from .lstm import COUPLED, LSTM
+from .lstm import COUPLED, LSTM, MULTIPLICATIVE
 from .mgu import MGU, MUT1, MUT2, MUT3
-from .rnn import RNN
+from .rnn import FASTGRNN, FASTRNN, INDRNN, RNN
+from .slstm import SLSTM
 from .spec import functions_of
 
-KINDS = {"rnn": RNN, "lstm": LSTM, "gru": GRU, "mgu": MGU, "mut1": MUT1, "mut2": MUT2, "mut3": MUT3}
+KINDS = {"rnn": RNN, "lstm": LSTM, "gru": GRU, "mgu": MGU, "mut1": MUT1, "mut2": MUT2, "mut3": MUT3,
+         "indrnn": INDRNN, "fastrnn": FASTRNN, "fastgrnn": FASTGRNN, "multiplicative_lstm": MULTIPLICATIVE,
+         "sru": SRU, "min_gru": MIN_GRU, "min_lstm": MIN_LSTM, "slstm": SLSTM}
 
 
 def cell_of(spec):
@@ -68,7 +72,7 @@ def state_shapes(spec, B):
 def split_state(spec, state, B, empty=None):
     """The contract's state (array, tuple, None inside or out) as a tuple of fresh float64 arrays (L*D, B, .).
 
-    None is zeros, for a state that is in ``empty`` the number there.
+    None is 0, or what ``empty`` holds under the name.
     """
     states, empty = state_shapes(spec, B), empty or {}
     parts = state if len(states) > 1 and state is not None else (state,) * len(states)
@@ -82,8 +86,9 @@ def join_state(spec, parts):
 
 
 def random_state(spec, rng, B):
-    """A state in the contract's form: U(-1, 1)."""
-    return join_state(spec, [rng.uniform(-1, 1, shape) for shape in state_shapes(spec, B).values()])
+    """A state in the contract's form: U(-1, 1); n, a sum of exponentials, U(0.5, 1.5)."""
+    return join_state(spec, [1 + rng.uniform(-0.5, 0.5, shape) if name == "n" else rng.uniform(-1, 1, shape)
+                             for name, shape in state_shapes(spec, B).items()])
 
 
 # ---------------------------------------------------------------- kinks

@@ -4,7 +4,7 @@ import numpy as np
 
 from .products import gates, linear_backward, linear_forward, norm_backward, norm_forward
 from .products import preactivation, preactivation_backward, zeros
-from .spec import Cell, functions_of, torch_shapes
+from .spec import Cell, functions_of, shapes, torch_shapes
 
 
 def peep(p, name, c):
@@ -155,5 +155,37 @@ def coupled_kinks(spec, saved):
     return [(act_f, a_f), (act_g, a_g), (act_f, a_o), (act_h, c_new)]
 
 
+# ---------------------------------------------------------------- multiplicative LSTM: Krause et al. 2016
+
+
+def multiplicative_forward(k, x, state):
+    """(X1)-(X4), then (L2)-(L8)."""
+    p, (h, c) = k.p, state
+    u = linear_forward(x, p["weight_mx"])                   # (X1)
+    v = linear_forward(h * k.mask, p["weight_mh"])          # (X2)
+    q = u * v                                               # (X3)
+    c_new, m, saved = lstm_gates_forward(k, preactivation(p, x, q), c)      # (X4)
+    return (m, c_new), (x, h, u, v, q, saved)
+
+
+def multiplicative_backward(k, saved, dstate):
+    """(L11)-(L18), then (X11)-(X14), (X21)-(X23)."""
+    p, (dh_new, dc_new), grads = k.p, dstate, zeros(k.p)
+    x, h, u, v, q, saved = saved
+    da, dc = lstm_gates_backward(k, saved, dh_new, dc_new, grads)
+    dx, dq = preactivation_backward(p, x, q, da, grads)     # (X11) (X13) (X21)
+    du, dv = dq * v, dq * u                                 # (X12)
+    dx_m, dW_mx, _ = linear_backward(x, p["weight_mx"], du)     # (X13) (X22)
+    dh, dW_mh, _ = linear_backward(h * k.mask, p["weight_mh"], dv)      # (X14) (X23)
+    return dx + dx_m, (dh * k.mask, dc), grads | {"weight_mx": dW_mx, "weight_mh": dW_mh}
+
+
+def multiplicative_shapes(spec, I):
+    """Four blocks, and the two weights of the intermediate state."""
+    H = spec.hidden_size
+    return shapes(spec, I, W=4, R=4, b=4, between={"weight_mx": (H, I), "weight_mh": (H, H)})
+
+
 LSTM = Cell(lstm_forward, lstm_backward, lambda spec, I: torch_shapes(spec, I, 4), ("h", "c"), lstm_kinks)
 COUPLED = Cell(coupled_forward, coupled_backward, lambda spec, I: torch_shapes(spec, I, 3), ("h", "c"), coupled_kinks)
+MULTIPLICATIVE = Cell(multiplicative_forward, multiplicative_backward, multiplicative_shapes, ("h", "c"))

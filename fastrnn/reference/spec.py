@@ -28,6 +28,7 @@ class Spec:
     coupled: bool = False
     proj_size: int = 0
     reset_after: bool = True
+    forget: str = "sigmoid"  # or "exp": SLSTM
 
     @property
     def directions(self):
@@ -47,8 +48,8 @@ class Spec:
 @lru_cache
 def functions_of(spec):
     """The functions that a layer may choose: f, g, h of an LSTM, f, g of a GRU, one of an RNN or IndRNN."""
-    if spec.kind in ("lstm", "gru"):
-        names = spec.activations or ("sigmoid", "tanh", "tanh")[:3 if spec.kind == "lstm" else 2]
+    if spec.kind in ("lstm", "gru", "multiplicative_lstm"):
+        names = spec.activations or ("sigmoid", "tanh", "tanh")[:2 if spec.kind == "gru" else 3]
         f, g, *h = (function_of(entry) for entry in names)
         return (clipped(f, spec.clip), clipped(g, spec.clip), *h)
     name = spec.nonlinearity or ("relu" if spec.kind == "indrnn" else "tanh")
@@ -80,17 +81,19 @@ class Cell(NamedTuple):
     shapes: Callable  # (spec, I) -> names without suffix and shapes, in the contract's order
     states: tuple = ("h",)
     kinks: Callable | None = None  # (spec, saved) -> pairs (function, what it was applied to)
+    empty: dict = {}  # what states hold where none is given, if it is not 0
 
 
-def shapes(spec, I, W=0, R=0, b=0, extra=None):
-    """Blocks of H rows in ``weight_ih``, ``weight_hh`` and ``bias_ih`` -> shapes; ``extra`` follows."""
+def shapes(spec, I, W=0, R=0, b=0, between=None, after=None):
+    """Blocks of H rows in ``weight_ih``, ``weight_hh`` and ``bias_ih``, others between and after -> names, shapes."""
     H = spec.hidden_size
-    sizes = {"weight_ih": (W * H, I), "weight_hh": (R * H, H), "bias_ih": (b * H,)}
-    if not R:
-        del sizes["weight_hh"]
-    if not spec.bias:
-        del sizes["bias_ih"]
-    return sizes | (extra or {})
+    sizes = {"weight_ih": (W * H, I)}
+    if R:
+        sizes["weight_hh"] = (R * H, H)
+    sizes |= between or {}
+    if spec.bias:
+        sizes["bias_ih"] = (b * H,)
+    return sizes | (after or {})
 
 
 def torch_shapes(spec, I, G):

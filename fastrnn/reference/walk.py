@@ -77,7 +77,7 @@ def forward(spec, params, x, state=None, lengths=None, masks=None):
     u = np.asarray(x, np.float64)
     T, B, _ = u.shape
     cell, valid = cell_of(spec), valid_steps(T, B, lengths)
-    initial, finals, outputs, all_steps = split_state(spec, state, B), [], [], []
+    initial, finals, outputs, all_steps = split_state(spec, state, B, cell.empty), [], [], []
     for k, (l, d, suffix) in enumerate(places(spec)):                       # (S1)
         here = Local(spec, local_parameters(spec, params, l, suffix))
         y, final, steps = walk_forward(cell, here, u, tuple(part[k] for part in initial), valid, reverse=d == 1)
