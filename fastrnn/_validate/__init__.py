@@ -40,12 +40,15 @@ from .recurrent import (
     activations,
     alone,
     equal_widths,
+    has_recurrence,
+    has_regulariser,
     output_gradients,
     recurrent_inputs,
     recurrent_sizes,
     recurrent_state,
     stream_input,
     streamable,
+    zoneout,
 )
 from .scalars import (
     MAX_THREADS,
