@@ -188,6 +188,17 @@ def test_slstm_is_its_plain_recurrence(forget):
         assert_close(f"h{t}", y[t], h, "forward")
 
 
+def test_sequences_of_no_steps_keep_the_empty_scale():
+    """m stays -inf, and an error elsewhere would show beside it."""
+    spec = Spec("slstm", 2, 3)
+    params = reference.random_parameters(spec, np.random.default_rng(0))
+    _, (h, c, n, m), _ = reference.forward(spec, params, np.ones((2, 2, 2)), lengths=[0, 2])
+    assert (m[0, 0] == -np.inf).all() and np.isfinite(m[0, 1]).all()
+    assert not h[0, 0].any() and not c[0, 0].any() and not n[0, 0].any()
+    with pytest.raises(AssertionError, match="error 1 exceeds"):
+        assert_close("m", np.where(np.isinf(m), m, m + 1), m, "forward")
+
+
 @pytest.mark.parametrize("forget", ["sigmoid", "exp"])
 def test_slstm_at_extremes(forget):
     """Pre-activations of +-1e4 give finite results and gradients, from the empty state on."""
