@@ -194,11 +194,15 @@ cdef class Pullback:
         return y
 
     cdef int run(self, int l, int tasks, Py_ssize_t first, Py_ssize_t last) except -1:
+        cdef FrRun *runs = self.runs + l * tasks
+        cdef int i
+        for i in range(tasks):
+            runs[i].first, runs[i].last = first, last
         if self.layer.work(last - first, self.batch) < NOGIL_WORK:
-            fr_forward(self.runs + l * tasks, tasks, first, last)
+            fr_forward(runs, tasks)
         else:
             with nogil:
-                fr_forward(self.runs + l * tasks, tasks, first, last)
+                fr_forward(runs, tasks)
         return 0
 
     cdef int drop_gradients(self, int at, FrBack *backs) except -1:
