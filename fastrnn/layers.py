@@ -18,7 +18,7 @@ class Recurrent(engine.Recurrent, Module):
     _takes_lengths = True
 
     def _build(self, cell, sizes, options, *, inner=None, engine_options=None, bias=True, batch_first=False,
-               dropout=0.0, bidirectional=False, dtype="float32", rng=None):  # fmt: skip
+               dropout=0.0, bidirectional=False, learn_state=False, dtype="float32", rng=None):  # fmt: skip
         """Check the arguments, allocate and draw the parameters, plan the engine.
 
         ``options`` are the constructor's arguments that are not common to all layers, ``engine_options`` what the
@@ -31,17 +31,18 @@ class Recurrent(engine.Recurrent, Module):
         directions = 2 if _validate.boolean(bidirectional, "bidirectional") else 1
         batch_first = _validate.boolean(batch_first, "batch_first")
         dtype, rng = _validate.float_dtype(dtype), _validate.generator_or_none(rng)
+        self._learn_state = _validate.learnable_state(learn_state, type(self).__name__, row.empty)
         self._row, self._options = row, options
         self.state_names = row.states
         self.proj_size = proj_size
         self.state_sizes = tuple(proj_size or hidden_size if name == "h" else hidden_size for name in row.states)
         self.dropout = dropout
         self.rng = rng
-        self._declare(
-            _parameter_specs(row, CELLS[inner], self._bias, input_size, hidden_size, num_layers, directions, proj_size),
-            dtype,
-        )
-        self._init_uniform(rng, hidden_size**-0.5)
+        specs = _parameter_specs(row, CELLS[inner], self._bias, input_size, hidden_size, num_layers, directions, proj_size)
+        learned = [name + "0" for name in row.states] if self._learn_state else []
+        shapes = [(num_layers * directions, width) for width in self.state_sizes]
+        self._declare([*specs, *zip(learned, shapes)], dtype)
+        self._init_uniform(rng, hidden_size**-0.5, learned)
         suffixes = [s for _, s in _suffixes(num_layers, directions)]
         self._init_constants({name + s: value for name, _, value in row.extra if value is not None for s in suffixes})
         self._configure(
@@ -49,8 +50,10 @@ class Recurrent(engine.Recurrent, Module):
             row.empty, engine_options or {},
             _validate.recurrent_inputs, _validate.output_gradients, _validate.pullback_ready,
         )  # fmt: skip
-        self._attach(*([[views.get(name + s) for name in row.slots()] for s in suffixes]
-                       for views in (self._cut(self._values), self._grad_views)))  # fmt: skip
+        both = self._cut(self._values), self._grad_views
+        self._attach(*([[views.get(name + s) for name in row.slots()] for s in suffixes] for views in both))
+        if learned:
+            self._learn(*([views[name] for name in learned] for views in both))
 
     def _mask(self, shape):
         """The dropout mask of a layer's input."""
@@ -80,7 +83,7 @@ class Recurrent(engine.Recurrent, Module):
         config |= self._options
         return config | {
             "bias": self._bias, "batch_first": self.batch_first, "dropout": self.dropout,
-            "bidirectional": self.bidirectional, "dtype": self.dtype.name,
+            "bidirectional": self.bidirectional, "learn_state": self._learn_state, "dtype": self.dtype.name,
         }  # fmt: skip
 
     def stream(self, batch_size=1):
@@ -148,6 +151,9 @@ _COMMON = """
         Probability of dropping an element of the input of every layer but the first, in ``vjp``.
     bidirectional : bool
         Whether a second direction reads each sequence from its end.
+    learn_state : bool
+        Whether the initial states are parameters: ``h0``, ``c0``, ``(L*D, H)`` (``h0 (L*D, P)`` with a projection),
+        first 0, are used for ``state=None``; ``dstate0`` is returned as well.
     dtype : "float32" or "float64"
     rng : None, int or numpy.random.Generator
         Draws the initial parameters, U(-1/sqrt(H), 1/sqrt(H)), and the dropout masks.

@@ -179,6 +179,7 @@ cdef class Recurrent:
     cdef Py_ssize_t packed_version, packed_back_version
     cdef object scratch                 # a buffer for the next call; None while one runs
     cdef object adding                  # a lock, held by who adds to the gradients
+    cdef tuple learned, learned_gradients   # by state: what it is when none is given, (L*D, width); or both None
     cdef object _check_inputs, _check_gradients, _ready
 
     def __dealloc__(self):
@@ -223,6 +224,11 @@ cdef class Recurrent:
         for i, (v, g) in enumerate(zip(values, gradients)):
             point(&self.value_pointers[i], v)
             point(&self.gradient_pointers[i], g)
+
+    def _learn(self, values, gradients):
+        """The initial states that are parameters, in the order of the states a caller sees."""
+        self.learned = self.hidden_states * (None,) + tuple(values)
+        self.learned_gradients = self.hidden_states * (None,) + tuple(gradients)
 
     cdef FrPlan *plan(self, int l) noexcept:
         return &self.plans[l > 0]
@@ -334,6 +340,28 @@ cdef class Recurrent:
                            for empty, part in zip(self.empty, given)])
         return given
 
+    cdef tuple learned_state(self, Py_ssize_t batch):
+        """As `initial`, when none is given and there are parameters for it."""
+        parts = [None if part is None else np.repeat(part[:, np.newaxis], batch, axis=1) for part in self.learned]
+        for part in parts:
+            if part is not None:
+                part.flags.writeable = False  # nobody else has it
+        return tuple(parts)
+
+    cdef int learn(self, list dstate, Py_ssize_t batch) except -1:
+        """Adds the gradients of the initial states, summed over the batch, to those of the parameters."""
+        cdef Py_ssize_t row, b, width
+        cdef char *part
+        cdef char *to
+        with self.adding:
+            for s in range(self.hidden_states, self.states):
+                width = self.width(s) * self.size
+                part, to = data_of(dstate[s]), data_of(self.learned_gradients[s])
+                for row in range(self.num_layers * self.num_directions):
+                    for b in range(batch):
+                        self.plans[0].kernels.add(part + (row * batch + b) * width, to + row * width, self.width(s))
+        return 0
+
     cdef object running(self, object initial, int i, Py_ssize_t batch):
         """State i as a run rewrites it: a copy of the initial one, or zeros."""
         cdef cnp.npy_intp[3] shape
@@ -357,6 +385,7 @@ cdef class Recurrent:
         cdef int t = self.batch_first
         if self.plans == NULL:
             raise RuntimeError("layer: its constructor has not run")
+        call.learns = self.learned is not None and state is None
         if not (lengths is None and plain(x, self.type_number, 3) and cnp.PyArray_DIM(x, 2) == self.input_size
                 and self.plain_state(state, cnp.PyArray_DIM(x, 1 - t))):
             x, state, lengths, call.unbatched = self._check_inputs(self, x, state, lengths)
@@ -365,7 +394,7 @@ cdef class Recurrent:
         call.version = self._version
         call.x = x
         call.steps, call.batch = cnp.PyArray_DIM(x, t), cnp.PyArray_DIM(x, 1 - t)
-        call.initial = self.initial(state, call.batch)
+        call.initial = self.learned_state(call.batch) if call.learns else self.initial(state, call.batch)
         call.ragged = lengths is not None
         call.share(lengths, call.batch)
         return call
@@ -379,7 +408,7 @@ cdef class Recurrent:
             ``(T, B, I)``, ``(B, T, I)`` with ``batch_first``, or ``(T, I)``.
         state : ndarray or tuple, optional
             Initial state: ``h (L*D, B, H)``, for LSTM ``(h, c)``; without ``B`` when ``x`` has none;
-            None, or None in it, is zeros.
+            None, or None in it, is zeros; with ``learn_state`` None is ``h0``, ``c0``.
         lengths : array_like of int, optional
             ``(B,)`` in ``0..T``, in any order. What lies past a length is never read.
 

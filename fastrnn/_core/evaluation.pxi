@@ -13,7 +13,7 @@ cdef class Pullback:
     """
     cdef Recurrent layer
     cdef Py_ssize_t steps, batch, version
-    cdef bint ragged, unbatched, used
+    cdef bint ragged, unbatched, used, learns
     cdef object x
     cdef tuple initial                  # states as given; None is zeros
     cdef list final                     # states, rewritten by the runs
@@ -260,6 +260,8 @@ cdef class Pullback:
         for s in range(layer.states):
             if layer.empty[s]:
                 carry[s][...] = 0  # a scale: no gradient flows through it
+        if self.learns:
+            layer.learn(carry, self.batch)
         self.inputs = self.outputs = self.masks = self.workspaces = None
         self.x = self.initial = None
         return layer.shaped(self.unbatched, dx), layer.state_of(self.unbatched, carry)

@@ -15,7 +15,7 @@ cdef class Stream:
         self.reset()
 
     def reset(self, state=None):
-        """Start again from ``state`` (zeros when None), with the layer's weights as they are now.
+        """Start again from ``state`` (when None, as a call of the layer does), with the layer's weights as they are now.
 
         Parameters
         ----------
@@ -26,9 +26,11 @@ cdef class Stream:
         cdef Pullback call
         cdef FrRun *run
         cdef int l, s
-        initial = layer.initial(self._check_state(layer, state, self.batch), self.batch)
-        call = Pullback.__new__(Pullback)
+        given = self._check_state(layer, state, self.batch)
         layer.pack()
+        learns = layer.learned is not None and state is None
+        initial = layer.learned_state(self.batch) if learns else layer.initial(given, self.batch)
+        call = Pullback.__new__(Pullback)
         call.final = [layer.running(initial[s], s, self.batch) for s in range(layer.states)]
         call.layer, call.steps, call.batch = layer, 1, self.batch
         call.share(None, 1)

@@ -38,6 +38,7 @@ from .recurrent import (
     activation,
     activations,
     equal_widths,
+    learnable_state,
     output_gradients,
     recurrent_inputs,
     recurrent_sizes,

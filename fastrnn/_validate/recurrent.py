@@ -4,7 +4,7 @@ import numpy as np
 
 from .arrays import converted, real_array, sequence_lengths
 from .messages import described, shape_text
-from .scalars import one_of, real
+from .scalars import boolean, one_of, real
 
 MAX_SIZE = 2**24  # of a layer: keeps every index of a weight matrix far from overflow
 
@@ -57,6 +57,14 @@ def equal_widths(cell, input_size, hidden_size, num_layers, directions):
         raise ValueError(
             f"bidirectional: expected False with several layers of {cell}, whose inputs must be {hidden_size} wide, got True"
         )
+
+
+def learnable_state(value, cell, empty):
+    """``learn_state``: whether the initial states are parameters; ``empty``: what each state is without one."""
+    value = boolean(value, "learn_state")
+    if value and any(empty):
+        raise ValueError(f"learn_state: expected False for {cell}, whose empty state is not 0, got True")
+    return value
 
 
 def recurrent_inputs(layer, x, state=None, lengths=None):
