@@ -9,7 +9,7 @@ is raised in this file.
 
 cimport cython
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 cimport numpy as cnp
 from .core cimport *
 
@@ -158,6 +158,7 @@ cdef int set_options(FrOptions *o, dict given) except -1:
 
 
 include "evaluation.pxi"
+include "stack.pxi"
 
 
 # ------------------------------------------------------------------------------ layers
@@ -168,6 +169,9 @@ cdef class Recurrent:
     cdef public Py_ssize_t _version, _editing
     cdef public double _dropout
     cdef readonly int input_size, hidden_size, num_layers, num_directions, output_size
+    cdef int merge, skip                # see stack.pxi
+    cdef bint merging, joined           # directions are; layers are by more than one reading the other's output
+    cdef Py_ssize_t layer_size, y_size  # widths of what a layer passes on, and of y
     cdef int states, hidden_states      # of the cell; the first so many of them are the engine's own business
     cdef tuple empty                    # what each state is without a given one
     cdef readonly bint batch_first
@@ -187,9 +191,10 @@ cdef class Recurrent:
         free(self.value_pointers)
 
     def _configure(self, str cell, str inner, int size, int input_size, int hidden_size, int num_layers, int num_directions,
-                   int proj_size, bint batch_first, tuple empty, dict options, check_inputs, check_gradients, ready):
+                   int proj_size, bint batch_first, tuple empty, dict options, str merge, str skip, check_inputs,
+                   check_gradients, ready):
         """Plan the layer, `inner`: the cell of all layers but the first; the callables check arguments that are not plain, and pullbacks. `empty`: what each state
-        that a caller sees is without a given one; options: see `set_options`."""
+        that a caller sees is without a given one; options: see `set_options`; merge, skip: one of `MERGES`, `SKIPS`."""
         cdef int number = fr_cell_by_name(cell.encode()), inner_number = fr_cell_by_name(inner.encode())
         cdef FrOptions chosen
         set_options(&chosen, options)
@@ -211,8 +216,14 @@ cdef class Recurrent:
         self.states = fr_cells[number].states
         self.hidden_states = self.states - len(empty)
         self.empty = self.hidden_states * (0.0,) + empty
+        self.merge, self.skip = MERGES.index(merge), SKIPS.index(skip)
+        self.merging = self.merge and num_directions == 2
+        self.layer_size = self.output_size if self.merging else self.output_size * num_directions
+        self.y_size = self.layer_size * (num_layers if self.skip == OUTPUT else 1)
         fr_plan(&self.plans[0], kernels, number, input_size, hidden_size, proj_size, &chosen)
-        fr_plan(&self.plans[1], kernels, inner_number, self.output_size * num_directions, hidden_size, proj_size, &chosen)
+        fr_plan(&self.plans[1], kernels, inner_number, self.layer_size + (input_size if self.skip == INPUT else 0), hidden_size,
+                proj_size, &chosen)
+        self.joined = self.merging or self.residual(0) or self.skip and num_layers > 1
         self.packed_version = self.packed_back_version = -1
         self.adding = threading.Lock()
         self._check_inputs, self._check_gradients, self._ready = check_inputs, check_gradients, ready
@@ -232,6 +243,10 @@ cdef class Recurrent:
 
     cdef FrPlan *plan(self, int l) noexcept:
         return &self.plans[l > 0]
+
+    cdef bint residual(self, int l) noexcept:
+        """Is the input of layer l added to its output?"""
+        return self.skip == RESIDUAL and self.plan(l).input == self.layer_size
 
     cdef double work(self, Py_ssize_t steps, Py_ssize_t batch) noexcept:
         """Multiply-adds of one layer and direction, forward, padding included, in terms of one row's."""
@@ -415,7 +430,8 @@ cdef class Recurrent:
         Returns
         -------
         y : ndarray
-            ``(T, B, D*H)`` in the layout of ``x`` (``D*P`` with a projection), 0 past a length.
+            ``(T, B, D*H)`` in the layout of ``x`` (``D*P`` with a projection; ``merge`` and ``skip`` may change the
+            width), 0 past a length.
         state : ndarray or tuple
             The state after each sequence's last step, in the form of the initial one.
 

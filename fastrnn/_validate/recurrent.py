@@ -49,13 +49,16 @@ def activations(value, count):
     return [activation(entry, f"activations[{i}]") for i, entry in enumerate(value)]
 
 
-def equal_widths(cell, input_size, hidden_size, num_layers, directions):
-    """Sizes of a cell that adds its input to H units."""
+def equal_widths(cell, input_size, hidden_size, num_layers, inner_size, skip):
+    """Sizes of a cell that adds its input to H units; ``inner_size``: that of the layers after the first."""
     if input_size != hidden_size:
         raise ValueError(f"input_size: expected hidden_size {hidden_size}, for {cell}, got {input_size}")
-    if num_layers > 1 and directions > 1:
+    if num_layers > 1 and inner_size != hidden_size:
+        problem = "bidirectional: expected False, or another merge than 'concat',", "True"
+        if skip == "input":
+            problem = "skip: expected 'none', 'output' or 'residual'", "'input'"
         raise ValueError(
-            f"bidirectional: expected False with several layers of {cell}, whose inputs must be {hidden_size} wide, got True"
+            f"{problem[0]} with several layers of {cell}, whose inputs must be {hidden_size} wide, got {problem[1]}"
         )
 
 
