@@ -3,8 +3,11 @@
     layers      RNN, LSTM, GRU                     blocks      Embedding, Linear, Dropout, Sequential
     losses      loss and gradient in one call      optim       SGD, RMSprop, Adam, AdamW, clipping
     serialize   save, load                         threads     how many threads work
+    diagnostics what gradients do; imported when first used
     reference   the equations in NumPy, to compare with; never imported by the package
 """
+
+from importlib import import_module as _import_module
 
 from . import losses, optim
 from ._core.engine import version as __version__
@@ -30,6 +33,12 @@ from .variants import (
 __all__ = [
     "GRU", "LSTM", "MGU", "MUT1", "MUT2", "MUT3", "RNN", "SLSTM", "SRU", "Dropout", "Embedding", "FastGRNN", "FastRNN",
     "IndRNN", "Linear", "MinGRU", "MinLSTM", "MultiplicativeLSTM", "Sequential",
-    "get_num_threads", "load", "losses", "num_threads", "optim", "save", "set_num_threads",
+    "diagnostics", "get_num_threads", "load", "losses", "num_threads", "optim", "save", "set_num_threads",
     "show_config",
 ]  # fmt: skip
+
+
+def __getattr__(name):
+    if name == "diagnostics":
+        return _import_module(".diagnostics", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

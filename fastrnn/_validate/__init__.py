@@ -9,6 +9,7 @@ computed before all checks of a call have passed.
     scalars     numbers, choices, dtypes, generators, paths
     arrays      kind, shape and dtype of arrays
     recurrent   sizes, inputs, states, gradients and streams of recurrent layers
+    diagnostics what can be looked at
     modules     modules, their parameters, pullbacks
     losses      arguments of the losses
     optimizers  hyperparameters and states of optimisers
@@ -21,6 +22,16 @@ Imports numpy only; each module only from those above it. The rest of the packag
 """
 
 from .arrays import floating, given, indices, last_axis, real_array, same_dtype
+from .diagnostics import (
+    hidden_state,
+    known_parameters,
+    of_class,
+    recurrent_weights,
+    results,
+    step,
+    supported_cell,
+    thresholds,
+)
 from .files import refuse_file, tensors_to_write
 from .losses import broadcast_weights, cross_entropy, ctc, elementwise
 from .modules import (
@@ -40,6 +51,7 @@ from .recurrent import (
     equal_widths,
     output_gradients,
     recurrent_inputs,
+    recurrent_layer,
     recurrent_sizes,
     recurrent_state,
     stream_input,

@@ -9,6 +9,13 @@ from .scalars import one_of, real
 MAX_SIZE = 2**24  # of a layer: keeps every index of a weight matrix far from overflow
 
 
+def recurrent_layer(value, kind, name="layer"):
+    """A recurrent layer."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}: expected a recurrent layer, got {described(value)}")
+    return value
+
+
 def recurrent_sizes(input_size, hidden_size, num_layers, proj_size):
     """Sizes of a recurrent layer that belong together."""
     if proj_size >= hidden_size and proj_size:
