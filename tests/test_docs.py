@@ -250,8 +250,8 @@ def comments(text):
 
 PAGE = (ROOT / "docs/equations.md").read_text()
 ORACLE = (ROOT / "fastrnn/reference.py").read_text()
-#: The groups that are one cell, or part of one: not functions, products, sequences and blocks.
-CELL_GROUPS = sorted({name[0] for name in defined(PAGE)} - set("FASB"))
+#: The groups that are one cell, or part of one: not functions, products, sequences, blocks and diagnostics.
+CELL_GROUPS = sorted({name[0] for name in defined(PAGE)} - set("FASBD"))
 KERNELS = {p.name: comments(p.read_text()) for p in sorted((ROOT / "fastrnn/_core/kernels").glob("*.inc"))}
 
 
