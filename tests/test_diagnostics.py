@@ -1,6 +1,7 @@
 """``fr.diagnostics``: gradient norms, Jacobians and spectral radii against differences; bad calls; no side effects."""
 
 import inspect
+import itertools
 import re
 import subprocess
 import sys
@@ -41,11 +42,11 @@ def test_norms_by_differences(name):
 
 
 def disturbed(cell, number, row, part, unit, eps):
-    """The cell, but at its call ``number`` it adds ``eps`` to one unit of one part of its new state."""
-    calls = iter(range(1000))
+    """The oracle's cell, but at its call ``number`` it adds ``eps`` to one unit of one part of its new state."""
+    calls = itertools.count()
 
-    def forward(p, x, state):
-        new, saved = cell.forward(p, x, state)
+    def forward(k, x, state):
+        new, saved = cell.forward(k, x, state)
         if next(calls) == number:
             new[part][row, unit] += eps
         return new, saved
@@ -53,43 +54,27 @@ def disturbed(cell, number, row, part, unit, eps):
     return cell._replace(forward=forward)
 
 
-def stacked(spec, params, x, lengths, disturb=None):
-    """y of the oracle's stack; ``disturb``: (place, what ``disturbed`` takes)."""
-    u, outputs, valid = x, [], reference.valid_steps(*x.shape[:2], lengths)
-    for k, (l, d, suffix) in enumerate(reference.places(spec)):
-        cell = reference.cell_of(spec)
-        if disturb is not None and k == disturb[0]:
-            cell = disturbed(cell, *disturb[1:])
-        zeros = tuple(np.zeros((x.shape[1], width)) for width in (spec.output_size, spec.hidden_size)[: 1 + (spec.kind == "lstm")])
-        y, *_ = reference.walk_forward(
-            cell, reference.local_parameters(spec, params, l, suffix), u, zeros, valid, reverse=d == 1)  # fmt: skip
-        outputs.append(y)
-        if d == spec.directions - 1:
-            u, outputs = np.concatenate(outputs, axis=2), []
-    return u
-
-
 @pytest.mark.parametrize("cell", ["lstm_peephole_proj", "gru"])
-def test_norms_of_a_stack(cell):
+def test_norms_of_a_stack(cell, monkeypatch):
     """Two layers, two directions, lengths: a state inside the oracle is moved, and L looked at."""
     case = Case(cell, I=2, H=3, P=2, L=2, D=2, T=3, B=2, lengths=(3, 2), padding=np.nan, state="none")
     data = Data(case)
     layer, dy = data.layer(), np.where(np.isnan(data.dy_plain), 0.0, data.dy_plain)
     norms = diagnostics.gradient_norms(layer, data.x, data.dy, lengths=case.lengths)
-    eps, places = 1e-5, reference.places(data.spec)
+    plain, eps, places = reference.cell_of(data.spec), 1e-5, reference.places(data.spec)
+
+    def moved(*where):
+        """L when a state is moved; the oracle runs place after place, each of them T steps."""
+        monkeypatch.setattr(reference.walk, "cell_of", lambda spec: disturbed(plain, *where))
+        return np.sum(dy * data.forward()[0])
+
     for part, name in enumerate(layer.state_names):
         expected = np.zeros((len(places), case.T, case.B, layer.state_sizes[part]))
         for k, t, b, unit in np.ndindex(expected.shape):
-            if t >= case.lengths[b]:
-                continue
-            step = case.T - 1 - t if places[k][1] else t
-            alive = [s for s in range(case.B) if t < case.lengths[s]]
-            up, down = (
-                np.sum(dy * stacked(data.spec, data.parameters, data.x_plain, case.lengths,
-                                    (k, step, alive.index(b), part, unit, sign * eps)))
-                for sign in (1, -1)
-            )  # fmt: skip
-            expected[k, t, b, unit] = (up - down) / (2 * eps)
+            if t < case.lengths[b]:
+                number = k * case.T + (case.T - 1 - t if places[k][1] else t)
+                where = number, sum(t < length for length in case.lengths[:b]), part, unit
+                expected[k, t, b, unit] = (moved(*where, eps) - moved(*where, -eps)) / (2 * eps)
         assert_close(name, norms[name], np.sqrt(np.sum(expected**2, axis=(2, 3))), "numeric")
 
 
@@ -114,6 +99,17 @@ def test_norms_in_every_form_of_call():
     wide = diagnostics.gradient_norms(double, x, dy, state=tuple(state))
     for part, values in diagnostics.gradient_norms(layer, x, dy, state=tuple(state)).items():
         assert_same_bits(part, values, wide[part])
+
+
+def test_without_dropout_and_zoneout():
+    """What is random in training is left out: dropouts, zoneout, weight_drop."""
+    noise = {"dropout": 0.5, "input_dropout": 0.4, "recurrent_dropout": 0.3, "weight_drop": 0.2, "zoneout": (0.3, 0.2)}
+    layer, quiet = build("lstm", num_layers=2, **noise), build("lstm", num_layers=2)
+    x, dy, state = arrays(layer)
+    for function in (diagnostics.gradient_norms, lambda *a, **b: diagnostics.gate_saturation(a[0], a[1], **b)):
+        expected = function(quiet, x, dy, state=state)
+        for part, values in function(layer, x, dy, state=state).items():
+            assert_close(part, values, expected[part], "gradient")
 
 
 def test_norms_far_below_what_squares_hold():
@@ -333,11 +329,12 @@ def test_unknown_cells_are_refused():
 
     with pytest.raises(ValueError, match="^layer: expected a cell that gate_saturation supports, got Own"):
         diagnostics.gate_saturation(Own(), X)
-    normalised, entry = build("rnn"), np.ones(H)
-    normalised._views["weight_ln_ih_l0"] = entry
-    for call in (lambda: diagnostics.gate_saturation(normalised, X), lambda: D.gradient_regulariser(normalised, X, DY)):
-        with pytest.raises(ValueError, match="^layer: expected one without 'weight_ln_ih'"):
-            call()
+    strange = build("rnn")
+    strange._views["weight_xx_l0"] = np.ones(H)
+    with pytest.raises(ValueError, match="^layer: expected one without 'weight_xx'"):
+        diagnostics.gate_saturation(strange, X)
+    with pytest.raises(ValueError, match="^layer: expected one without 'weight_ln_ih'"):
+        diagnostics.gradient_regulariser(build("rnn_norm"), X, DY)
 
 
 # ---------------------------------------------------------------- names and imports

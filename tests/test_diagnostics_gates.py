@@ -11,19 +11,23 @@ from fastrnn import diagnostics
 from fastrnn.reference import sigmoid
 
 
+def normalised(a, gain, shift):
+    return gain * (a - a.mean(axis=-1, keepdims=True)) / np.sqrt(a.var(axis=-1, keepdims=True) + 1e-5) + shift
+
+
 def rebuilt(name, layer, part, g):
     """The cell's new states, SRU's output ``y`` too, by its equations, from its gates; ``part``: one layer and
     direction."""
     p, x, before = part.parameters(), part.u, part.before
     h, c = before.get("h"), before.get("c")
     scalar = {key: sigmoid(p[key]) for key in ("alpha", "beta", "zeta", "nu") if key in p}
-    if name in ("rnn", "indrnn"):
+    if name in ("rnn", "rnn_norm", "indrnn"):
         return {"h": g["h"]}
     if name == "rnn_general":
         return {"h": h + g["h"]}
     if "lstm" in name and name != "min_lstm" and "slstm" not in name:
         c_new = g["f"] * c + g.get("i", 1 - g["f"]) * g["g"]
-        m = g["o"] * np.tanh(c_new)
+        m = g["o"] * np.tanh(normalised(c_new, p["weight_ln_c"], p["bias_ln_c"]) if "weight_ln_c" in p else c_new)
         return {"h": m @ p["weight_hr"].T if "weight_hr" in p else m, "c": c_new}
     if name.startswith("gru"):
         return {"h": (1 - g["z"]) * g["n"] + g["z"] * h}
@@ -101,11 +105,15 @@ def test_saturation_of_a_stack(cell, letters):
     case = Case(cell, I=3, H=4, L=2, D=2, T=5, B=3, lengths=(5, 0, 3), padding=np.nan)
     data = Data(case)
     _, _, tape = data.forward()
-    places = {"lstm_peephole": (3, 4, 5, 6), "lstm_coupled": (3, 5, 6), "gru": (2, 3, 4), "gru_reset_before": (2, 3, 5)}[cell]
+    of_saved = {
+        "lstm_peephole": lambda saved: saved[-1][6:10],
+        "lstm_coupled": lambda saved: (saved[-1][4], *saved[-1][6:8]),
+        "gru": lambda saved: saved[2:5],
+        "gru_reset_before": lambda saved: (*saved[2:4], saved[5]),
+    }[cell]
     found = diagnostics.gate_saturation(data.layer(), data.x, low=0.4, high=0.55, state=data.state, lengths=case.lengths)
     assert list(found) == list(letters)
-    for letter, place in zip(letters, places):
-        for k, steps in enumerate(tape.steps):
-            gate = np.concatenate([saved[place] for _, _, saved in steps])
+    for k, steps in enumerate(tape.steps):
+        for letter, gate in zip(letters, map(np.concatenate, zip(*(of_saved(saved) for _, _, saved in steps)))):
             gate = (1 + gate) / 2 if letter in "gn" else gate
             assert found[letter][:, k].tolist() == [np.mean(gate < 0.4), np.mean(gate > 0.55)]

@@ -67,43 +67,36 @@ def test_regulariser_by_differences(nonlinearity, residual):
 
 
 @pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu"])
-def test_regulariser_of_a_stack(cell):
-    """Against the oracle's own backward step, whose dh is delta dh_{t+1}/dh_t: Omega of all places, exactly."""
+def test_regulariser_of_a_stack(cell, monkeypatch):
+    """Against the oracle's own backward steps, whose dh is delta dh_{t+1}/dh_t: Omega of all places."""
     case = Case(cell, I=3, H=4, L=2, D=2, T=4, B=2, lengths=(4, 3), padding=np.nan)
     data = Data(case)
     omega, gradient = diagnostics.gradient_regulariser(
         data.layer(), data.x, data.dy, state=data.state, lengths=case.lengths)  # fmt: skip
     assert gradient.shape == (4, 4, 4)
-    _, _, tape = data.forward()
-    pulled = []
+    plain, seen = reference.cell_of(data.spec), []
 
-    def backward(p, saved, dstate):
-        """The cell's, noting every sequence's delta, R's gradient for that delta alone, and what goes on."""
-        dx, dprevious, grads = cell_of.backward(p, saved, dstate)
-        pulled.append((p["weight_hh"], saved, dstate[0], dprevious[0]))
+    def backward(k, saved, dstate):
+        """The cell's, noting R, the pre-activations, what comes in and what goes on."""
+        dx, dprevious, grads = plain.backward(k, saved, dstate)
+        seen.append((k.p["weight_hh"], saved[2], dstate[0], dprevious[0]))
         return dx, dprevious, grads
 
-    cell_of = reference.cell_of(data.spec)
-    replaced, reference.cell_of = reference.cell_of, lambda spec: cell_of._replace(backward=backward)
-    try:
-        dy = np.where(np.isnan(data.dy_plain), 0.0, data.dy_plain)
-        reference.backward(data.spec, data.parameters, tape, dy, None)
-    finally:
-        reference.cell_of = replaced
+    _, _, tape = data.forward()
+    monkeypatch.setattr(reference.walk, "cell_of", lambda spec: plain._replace(backward=backward))
+    reference.backward(data.spec, data.parameters, tape, np.where(np.isnan(data.dy_plain), 0.0, data.dy_plain))
     expected_omega, expected = 0.0, {}
-    for R, (_, _, h), delta, back in pulled:
-        slope = 1 - h**2 if cell == "rnn_tanh" else (h > 0) * 1.0
-        for d, g, v in zip(delta, slope, back):
-            length, pulled_length = np.linalg.norm(d), np.linalg.norm(v)
-            if length == 0:
-                continue
-            ratio = pulled_length / length
-            expected_omega += (ratio - 1) ** 2
-            if ratio > 0:
-                step = 2 * (ratio - 1) / (length * pulled_length) * np.outer(d * g, v)
+    for R, a, deltas, handed_on in seen:
+        slopes = 1 - np.tanh(a) ** 2 if cell == "rnn_tanh" else (a > 0) * 1.0
+        for delta, slope, v in zip(deltas, slopes, handed_on):
+            length, rest = np.linalg.norm(delta), np.linalg.norm(v)
+            if length > 0:
+                expected_omega += (rest / length - 1) ** 2
+            if rest > 0:
+                step = 2 * (rest / length - 1) / (length * rest) * np.outer(delta * slope, v)
                 expected[R.tobytes()] = expected.get(R.tobytes(), 0.0) + step
     assert_close("omega", np.array(omega), np.array(expected_omega), "gradient")
-    for k, (l, _, suffix) in enumerate(reference.places(data.spec)):
+    for k, (_, _, suffix) in enumerate(reference.places(data.spec)):
         key = np.asarray(data.parameters["weight_hh" + suffix], np.float64).tobytes()
         assert_close(suffix, gradient[k], expected[key], "gradient")
 

@@ -17,7 +17,9 @@ cdef class Pullback:
     cdef object x
     cdef tuple initial                  # states as given; None is zeros
     cdef list final                     # states, rewritten by the runs
-    cdef list inputs, outputs, masks    # by layer: what it read, what it computed, dropout of its input
+    cdef list inputs, outputs, masks    # by layer: what it read, what it computed, factors of its input
+    cdef object drawn                   # other masks of the layer (regularisers.Masks), or None
+    cdef list dropped                   # by layer and direction: weight_hh under its mask, packed, packed back
     cdef list workspaces                # by layer and direction and part
     cdef Py_ssize_t *lengths            # of every slot
     cdef int *rows                      # batch row of every slot; slots are ordered part by part
@@ -93,17 +95,45 @@ cdef class Pullback:
                 self.window(&run.x, x, plan.input, 0, first and layer.batch_first)
                 self.window(&run.y, y, plan.output * layer.num_directions, d * plan.output,
                             last and layer.batch_first)
-                run.packed = (<_Buffer>layer.packed[at]).data
+                run.packed = (<_Buffer>(self.packed_dropped(at) if self.dropped is not None else layer.packed[at])).data
                 for s in range(layer.states):
                     run.state[s] = data_of(self.final[s]) + at * self.batch * layer.width(s) * size
                 if keep:
                     rows = 0
                     for i in range(run.count):
                         rows += run.length[i]
-                    buffer = _Buffer(fr_workspace(plan, rows))
+                    if self.drawn is not None:
+                        run.zone_key = <unsigned long long>self.drawn.key + at * <unsigned long long>0x9e3779b97f4a7c15
+                        if self.drawn.recurrent is not None:
+                            run.drop = data_of(self.drawn.recurrent) + at * self.batch * plan.output * size
+                    buffer = _Buffer(fr_workspace(plan, rows, run.drop != NULL))
                     self.workspaces.append(buffer)
                     run.ws, run.ws_rows = (<_Buffer>buffer).data, rows
         return 0
+
+    cdef object packed_dropped(self, int at):
+        """The packed weights of one layer and direction with weight_hh under its mask."""
+        cdef Recurrent layer = self.layer
+        cdef FrPlan *plan = layer.plan(at // layer.num_directions)
+        cdef FrParameters p = layer.value_pointers[at]
+        if self.dropped[at] is None:
+            masked = np.multiply(layer.recurrent_weights[at], self.drawn.weights[at])
+            p.of[FR_W_HH] = data_of(masked)
+            front, back = _Buffer(plan.packed * layer.size), _Buffer(plan.packed_back * layer.size)
+            fr_pack(plan, &p, (<_Buffer>front).data)
+            fr_pack_back(plan, &p, (<_Buffer>back).data)
+            self.dropped[at] = front, back
+        return self.dropped[at][0]
+
+    cdef object input_mask(self, int l, object x):
+        """The factors of a layer's input, which broadcast to x, or None."""
+        cdef Recurrent layer = self.layer
+        mask = layer._mask(x.shape) if l and layer._dropout else None
+        if self.drawn is None or self.drawn.inputs is None:
+            return mask
+        steady = self.drawn.inputs[l]
+        steady = steady[:, None] if l == 0 and layer.batch_first else steady
+        return steady if mask is None else np.multiply(mask, steady)
 
     cdef object evaluate(self, bint keep):
         """y with all axes; the final states are in `final`."""
@@ -126,15 +156,20 @@ cdef class Pullback:
 
         if layers > 1 and not keep and layer.num_directions == 1 and T * inner > INNER_BYTES:
             block = max(1, INNER_BYTES // inner)
+        if keep and layer._masked:
+            widths = [layer.plan(l).input for l in range(layers)]
+            self.drawn = layer._draw_masks(widths, B, layer.recurrent_weights)
+            if self.drawn.weights is not None:
+                self.dropped = layers * layer.num_directions * [None]
         x = self.x
         scratch = layer.take_scratch(self)
         for l in range(layers):
             if l:
                 x = self.outputs[l - 1]
-                mask = layer._mask(x.shape) if keep and layer._dropout else None
-                self.masks.append(mask)
-                if mask is not None:
-                    x = np.multiply(x, mask)
+            mask = self.input_mask(l, x) if keep else None
+            self.masks.append(mask)
+            if mask is not None:
+                x = np.multiply(x, mask)
             out = y
             if l < layers - 1:
                 shape[0], shape[1] = block, B
@@ -166,6 +201,17 @@ cdef class Pullback:
                 fr_forward(self.runs + l * tasks, tasks, first, last)
         return 0
 
+    cdef int drop_gradients(self, int at, FrBack *backs) except -1:
+        """The gradients of the dropped weight_hh become those of weight_hh."""
+        cdef cnp.npy_intp[2] shape
+        cdef int p
+        mask = self.drawn.weights[at]
+        shape[0], shape[1] = mask.shape
+        for p in range(self.parts):
+            gradient = cnp.PyArray_SimpleNewFromData(2, shape, self.layer.type_number, backs[p].grads.of[FR_W_HH])
+            np.multiply(gradient, mask, out=gradient)
+        return 0
+
     cdef object back_layer(self, int l, object dy, list dstate):
         """BPTT through one layer: its dx; dstate is rewritten to the initial states' gradients."""
         cdef Recurrent layer = self.layer
@@ -188,7 +234,7 @@ cdef class Pullback:
             at = l * layer.num_directions + d
             grads = &layer.gradient_pointers[at]
             # the first part writes to layer.grads, unless another call does just now
-            direct = layer.adding.acquire(False)
+            direct = self.dropped is None and layer.adding.acquire(False)
             for p in range(self.parts):
                 back = &backs[p]
                 back.run = &self.runs[at * self.parts + p]
@@ -200,7 +246,7 @@ cdef class Pullback:
                 self.window(&back.dy, dy, width, d * plan.output, last and layer.batch_first)
                 self.window(&back.dx, dx, plan.input, 0, first and layer.batch_first)
                 back.dx_add = d or plan.cell.reads_x
-                back.packed_back = (<_Buffer>layer.packed_back[at]).data
+                back.packed_back = (<_Buffer>(layer.packed_back[at] if self.dropped is None else self.dropped[at][1])).data
                 back.scratch = base + p * need
                 back.grads = grads[0]
                 if p >= direct:
@@ -211,6 +257,8 @@ cdef class Pullback:
                     fr_backward(backs, self.parts)
                 if not direct:
                     layer.adding.acquire()
+                if self.dropped is not None:
+                    self.drop_gradients(at, backs)
                 for p in range(direct, self.parts):
                     plan.kernels.add(backs[p].grads.of[0], grads.of[0], grads.count)
             finally:
@@ -255,11 +303,11 @@ cdef class Pullback:
             layer.pack_back()
             for l in range(layer.num_layers - 1, -1, -1):
                 dx = self.back_layer(l, dx, carry)
-                if l and self.masks[l - 1] is not None:
-                    np.multiply(dx, self.masks[l - 1], out=dx)
+                if self.masks[l] is not None:
+                    np.multiply(dx, self.masks[l], out=dx)
         for s in range(layer.states):
             if layer.empty[s]:
                 carry[s][...] = 0  # a scale: no gradient flows through it
-        self.inputs = self.outputs = self.masks = self.workspaces = None
+        self.inputs = self.outputs = self.masks = self.workspaces = self.dropped = self.drawn = None
         self.x = self.initial = None
         return layer.shaped(self.unbatched, dx), layer.state_of(self.unbatched, carry)

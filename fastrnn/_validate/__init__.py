@@ -9,6 +9,7 @@ computed before all checks of a call have passed.
     scalars     numbers, choices, dtypes, generators, paths
     arrays      kind, shape and dtype of arrays
     recurrent   sizes, inputs, states, gradients and streams of recurrent layers
+    sequences   pooling, delays, initial parameters, truncated BPTT, trees
     diagnostics what can be looked at
     modules     modules, their parameters, pullbacks
     losses      arguments of the losses
@@ -48,14 +49,17 @@ from .optimizers import hyperparameters, optimizer_state, with_parameters
 from .recurrent import (
     activation,
     activations,
+    alone,
     equal_widths,
+    has_recurrence,
+    has_regulariser,
     output_gradients,
     recurrent_inputs,
-    recurrent_layer,
     recurrent_sizes,
     recurrent_state,
     stream_input,
     streamable,
+    zoneout,
 )
 from .scalars import (
     MAX_THREADS,
@@ -73,4 +77,5 @@ from .scalars import (
     same,
     thread_variable,
 )
+from .sequences import acyclic, delayed, initialisation, loss_result, pooled, recurrent_layer, tree, truncated
 from .texts import alphabet, known_characters, text, text_length

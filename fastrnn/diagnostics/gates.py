@@ -27,6 +27,7 @@ _SIGMOID, _TANH = Squash("sigmoid"), Squash("tanh")
 _PARAMETERS = (
     "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_ci", "weight_cf", "weight_co",
     "weight_mx", "weight_mh", "weight_c", "alpha", "beta", "zeta", "nu",
+    "weight_ln_ih", "bias_ln_ih", "weight_ln_hh", "bias_ln_hh", "weight_ln_c", "bias_ln_c",
 )  # fmt: skip
 
 
@@ -119,13 +120,27 @@ class Gates:
         rows = len(self.p[name]) // len(letters)
         return self.p[name][letters.index(letter) * rows :][:rows]
 
+    def _product(self, side, v, letters, letter):
+        """A block of a product, with layer norm (N1)-(N4) over the blocks that it takes together."""
+        if f"weight_ln_{side}" not in self.p:
+            return v @ self._block(f"weight_{side}", letters, letter).T
+        together = letters if letters != "rzn" else "n" if letter == "n" else "rz"  # (N5) (N7)
+        W, gain, shift = (
+            np.concatenate([self._block(name + side, letters, other) for other in together])
+            for name in ("weight_", "weight_ln_", "bias_ln_")
+        )
+        a = v @ W.T
+        a -= a.mean(axis=-1, keepdims=True)
+        a *= gain / np.sqrt(np.mean(a**2, axis=-1, keepdims=True) + 1e-5)
+        return np.split(a + shift, len(together), axis=-1)[together.index(letter)]
+
     def W(self, letter):
         """A block of W x."""
-        return self.x @ self._block("weight_ih", self.row.gates, letter).T
+        return self._product("ih", self.x, self.row.gates, letter)
 
     def R(self, letter, v):
         """A block of R times the rows of v."""
-        return v @ self._block("weight_hh", self.row.recurrent, letter).T
+        return self._product("hh", v, self.row.recurrent, letter)
 
     def b(self, letter, *names):
         """A block of the biases: of those named, or their sum."""
