@@ -169,6 +169,7 @@ cdef class Recurrent:
     """What the layers are made of: their sizes, plans, packed weights and calls."""
     cdef public Py_ssize_t _version, _editing
     cdef public double _dropout
+    cdef Py_ssize_t checkpoint          # steps between states that a vjp keeps; 0: it keeps all it needs
     cdef public bint _masked            # a vjp draws masks other than those of _dropout
     cdef readonly int input_size, hidden_size, num_layers, num_directions, output_size
     cdef int merge, skip                # see stack.pxi
@@ -239,6 +240,10 @@ cdef class Recurrent:
         for i, (v, g) in enumerate(zip(values, gradients)):
             point(&self.value_pointers[i], v)
             point(&self.gradient_pointers[i], g)
+
+    def _keep_states_every(self, Py_ssize_t steps):
+        """A vjp keeps states only, so far apart, and backward computes the rest again."""
+        self.checkpoint = steps
 
     def _learn(self, values, gradients):
         """The initial states that are parameters, in the order of the states a caller sees."""
@@ -455,7 +460,9 @@ cdef class Recurrent:
         same bits as a call's, and ``pullback``: ``dx, dstate0 = pullback(dy, dstate=None)``.
         """
         cdef Pullback call = self.begin(x, state, lengths)
-        call.x, call.initial = owned(call.x), tuple([owned(part) for part in call.initial])
+        if not self.checkpoint:
+            call.x = owned(call.x)
+        call.initial = tuple([owned(part) for part in call.initial])
         y = call.evaluate(True)
         y.flags.writeable = False
         final, call.final = call.final, None

@@ -25,6 +25,7 @@ cdef class Pullback:
     cdef list workspaces                # by layer and direction and part
     cdef Py_ssize_t *lengths            # of every slot
     cdef int *rows                      # batch row of every slot; slots are ordered part by part
+    cdef list marks                     # with checkpoints, by layer: the states before each segment of steps
     cdef int parts                      # sets of sequences ...
     cdef int members                    # ... and the threads that share each
     cdef FrRun *runs                    # [layer][direction][part]
@@ -135,9 +136,10 @@ cdef class Pullback:
                 for s in range(layer.states):
                     run.state[s] = data_of(self.final[s]) + at * self.batch * layer.width(s) * size
                 if keep:
+                    run.first, run.last = 0, self.segment(plan, run.count)
                     rows = 0
                     for i in range(run.count):
-                        rows += run.length[i]
+                        rows += min(run.length[i], run.last)
                     if self.drawn is not None:
                         run.zone_key = <unsigned long long>self.drawn.key + at * <unsigned long long>0x9e3779b97f4a7c15
                         if self.drawn.recurrent is not None:
@@ -217,7 +219,7 @@ cdef class Pullback:
         self.runs = <FrRun *>calloc(layers * tasks + 1, sizeof(FrRun))
         if self.runs == NULL:
             raise MemoryError()
-        self.inputs, self.outputs, self.masks, self.workspaces = [], [], [], []
+        self.inputs, self.outputs, self.masks, self.workspaces, self.marks = [], [], [], [], []
         if T == 0 or B == 0:
             return y
 
@@ -237,7 +239,10 @@ cdef class Pullback:
             for l in range(layers):
                 if self.fed is not None:
                     self.feed(l, tasks)
-                self.run(l, tasks, first, last)
+                if keep and layer.checkpoint:
+                    self.run_segments(l, tasks)
+                else:
+                    self.run(l, tasks, first, last)
                 if joined:
                     join(self, l, first, last)
             if last < T:
@@ -258,6 +263,59 @@ cdef class Pullback:
                     run.x.base -= block * run.x.time
                 if self.outputs[l] is not self.y:
                     run.y.base -= block * run.y.time
+        return 0
+
+    cdef Py_ssize_t segment(self, FrPlan *plan, int count) noexcept:
+        """Steps between two checkpoints of a part of so many sequences: whole blocks of backward's, whose weight
+        gradients are then those without checkpoints. All steps when there are none."""
+        cdef Py_ssize_t steps, least = self.layer.checkpoint
+        if not least:
+            return self.steps
+        steps = fr_backward_steps(plan, count)
+        return (least + steps - 1) // steps * steps
+
+    cdef int run_segments(self, int l, int tasks) except -1:
+        """Runs a layer segment by segment, of which the states at the beginning are kept."""
+        cdef Recurrent layer = self.layer
+        cdef Py_ssize_t k, segments = 1
+        cdef int i
+        for i in range(l * tasks, (l + 1) * tasks):
+            k = self.segment(self.runs[i].plan, self.runs[i].count)
+            segments = max(segments, (self.steps + k - 1) // k)
+        marks = []
+        rows = slice(l * layer.num_directions, (l + 1) * layer.num_directions)
+        for k in range(segments):
+            marks.append([part[rows].copy() for part in self.final])
+            self.run_segment(l, tasks, k)
+        self.marks.append(marks)
+        return 0
+
+    cdef int run_segment(self, int l, int tasks, Py_ssize_t k) except -1:
+        """Runs segment k of a layer; parts of other sizes have other segments."""
+        cdef FrRun *runs = self.runs + l * tasks
+        cdef Py_ssize_t steps
+        cdef int i
+        for i in range(tasks):
+            steps = self.segment(runs[i].plan, runs[i].count)
+            runs[i].first, runs[i].last = min(self.steps, k * steps), min(self.steps, (k + 1) * steps)
+        with nogil:
+            fr_forward(runs, tasks)
+        return 0
+
+    cdef int rerun_segment(self, int l, int d, Py_ssize_t k, list states) except -1:
+        """Fills the workspaces of one direction again from its checkpoint, which `states` takes."""
+        cdef FrRun *runs = self.runs + (l * self.layer.num_directions + d) * self.parts
+        cdef Py_ssize_t steps
+        cdef int p, s
+        for s, part in enumerate(states):
+            part[...] = self.marks[l][k][s][d]
+        for p in range(self.parts):
+            steps = self.segment(runs[p].plan, runs[p].count)
+            runs[p].first, runs[p].last = min(self.steps, k * steps), min(self.steps, (k + 1) * steps)
+            for s in range(self.layer.states):
+                runs[p].state[s] = data_of(states[s])
+        with nogil:
+            fr_forward(runs, self.parts)
         return 0
 
     cdef int run(self, int l, int tasks, Py_ssize_t first, Py_ssize_t last) except -1:
@@ -297,6 +355,7 @@ cdef class Pullback:
         cdef size_t parameters = (layer.gradient_pointers[l * layer.num_directions].count * size + 63) & ~<size_t>63
         cdef FrParameters *grads
         cdef FrBack *back
+        memory_of_forward = self.scratch_again(l)
         shape[0], shape[1] = (self.batch, self.steps) if first and layer.batch_first else (self.steps, self.batch)
         shape[2] = plan.input
         dx = output_array(shape, layer.type_number, zeros)
@@ -328,8 +387,7 @@ cdef class Pullback:
                     back.grads = fr_parameters_at(grads, base + self.parts * need + p * parameters)
                     memset(back.grads.of[0], 0, parameters)
             try:
-                with nogil:
-                    fr_backward(backs, self.parts)
+                self.back_segments(l, d, backs, memory_of_forward)
                 if not direct:
                     layer.adding.acquire()
                 if self.dropped is not None:
@@ -339,6 +397,39 @@ cdef class Pullback:
             finally:
                 layer.adding.release()
         return dx
+
+    cdef object scratch_again(self, int l):
+        """With checkpoints: scratch for the runs of one direction of a layer, which they then have."""
+        cdef Recurrent layer = self.layer
+        cdef int p, d, at, count = self.first_slot(self.parts) - self.first_slot(self.parts - 1)
+        if not layer.checkpoint:
+            return None
+        cdef size_t need = fr_forward_scratch(layer.plan(l), count, self.members)
+        memory = _Buffer(need * self.parts)
+        for d in range(layer.num_directions):
+            for p in range(self.parts):
+                at = (l * layer.num_directions + d) * self.parts + p
+                self.runs[at].scratch = (<_Buffer>memory).data + p * need
+        return memory
+
+    cdef int back_segments(self, int l, int d, FrBack *backs, object scratch) except -1:
+        """BPTT through one direction of a layer, with checkpoints segment by segment."""
+        cdef Recurrent layer = self.layer
+        cdef Py_ssize_t k
+        cdef int p, s
+        if not layer.checkpoint:
+            with nogil:
+                fr_backward(backs, self.parts)
+            return 0
+        states = [np.empty((self.batch, layer.width(s)), layer.dtype) for s in range(layer.states)]
+        for k in range(len(self.marks[l]) - 1, -1, -1):
+            self.rerun_segment(l, d, k, states)
+            for p in range(self.parts):
+                for s in range(1, layer.states):
+                    backs[p].state0[s] = data_of(self.marks[l][k][s]) + d * self.batch * layer.width(s) * layer.size
+            with nogil:
+                fr_backward(backs, self.parts)
+        return 0
 
     cdef object back_layers(self, object dy, list dstate):
         """The same through all layers."""
@@ -407,6 +498,6 @@ cdef class Pullback:
                 carry[s][...] = 0  # a scale: no gradient flows through it
         if self.learns:
             layer.learn(carry, self.batch)
-        self.inputs = self.outputs = self.masks = self.workspaces = self.fed = self.dropped = self.drawn = None
+        self.inputs = self.outputs = self.masks = self.workspaces = self.fed = self.dropped = self.drawn = self.marks = None
         self.x = self.initial = None
         return layer.shaped(self.unbatched, dx), layer.state_of(self.unbatched, carry)
