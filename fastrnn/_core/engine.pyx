@@ -176,7 +176,8 @@ cdef class Recurrent:
     cdef bint merging, joined           # directions are; layers are by more than one reading the other's output
     cdef Py_ssize_t layer_size, y_size  # widths of what a layer passes on, and of y
     cdef int states, hidden_states      # of the cell; the first so many of them are the engine's own business
-    cdef tuple empty                    # what each state is without a given one
+    cdef tuple empty                    # what each state is without a given one ...
+    cdef bint fills                     # ... is not zeros for all
     cdef readonly bint batch_first
     cdef int size, type_number
     cdef FrPlan *plans                  # of the first layer, and of the others
@@ -220,6 +221,7 @@ cdef class Recurrent:
         self.states = fr_cells[number].states
         self.hidden_states = self.states - len(empty)
         self.empty = self.hidden_states * (0.0,) + empty
+        self.fills = any(self.empty)
         self.merge, self.skip = MERGES.index(merge), SKIPS.index(skip)
         self.merging = self.merge and num_directions == 2
         self.layer_size = self.output_size if self.merging else self.output_size * num_directions
@@ -355,11 +357,11 @@ cdef class Recurrent:
         cdef int i, rows = self.num_layers * self.num_directions
         if state is None:
             given = self.states * (None,)
-        elif type(state) is tuple:
-            given = self.hidden_states * (None,) + <tuple>state
         else:
-            given = self.hidden_states * (None,) + (state,)
-        if any(self.empty):
+            given = <tuple>state if type(state) is tuple else (state,)
+            if self.hidden_states:
+                given = self.hidden_states * (None,) + given
+        if self.fills:
             given = tuple([np.full((rows, batch, self.hidden_size), empty, self.dtype) if empty and part is None else part
                            for empty, part in zip(self.empty, given)])
         return given
