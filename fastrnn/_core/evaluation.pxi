@@ -219,9 +219,18 @@ cdef class Pullback:
         self.runs = <FrRun *>calloc(layers * tasks + 1, sizeof(FrRun))
         if self.runs == NULL:
             raise MemoryError()
-        self.inputs, self.outputs, self.masks, self.workspaces, self.marks = [], [], [], [], []
         if T == 0 or B == 0:
             return y
+        if layers == 1 and not keep and not layer.joined: # a step should cost no more than this
+            self.outputs = [y]
+            scratch = layer.take_scratch(self)
+            self.lay_out(0, False)
+            layer.lend_scratch(scratch, self.runs, tasks)
+            self.run(0, tasks, 0, T)
+            layer.scratch = scratch
+            self.y = None
+            return y
+        self.inputs, self.outputs, self.masks, self.workspaces, self.marks = [], [], [], [], []
 
         if layers > 1 and not keep and layer.num_directions == 1:
             block = min(T, max(1, INNER_BYTES // (B * layer.plans[1].input * layer.size)))
