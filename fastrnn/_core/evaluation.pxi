@@ -144,7 +144,7 @@ cdef class Pullback:
                         run.zone_key = <unsigned long long>self.drawn.key + at * <unsigned long long>0x9e3779b97f4a7c15
                         if self.drawn.recurrent is not None:
                             run.drop = data_of(self.drawn.recurrent) + at * self.batch * plan.output * size
-                    buffer = _Buffer(fr_workspace(plan, rows, run.drop != NULL))
+                    buffer = layer.take_spare(fr_workspace(plan, rows, run.drop != NULL))
                     self.workspaces.append(buffer)
                     run.ws, run.ws_rows = (<_Buffer>buffer).data, rows
         return 0
@@ -368,7 +368,7 @@ cdef class Pullback:
         shape[0], shape[1] = (self.batch, self.steps) if first and layer.batch_first else (self.steps, self.batch)
         shape[2] = plan.input
         dx = output_array(shape, layer.type_number, zeros)
-        memory = _Buffer(self.parts * (need + parameters + sizeof(FrBack)))
+        memory = layer.take_spare(self.parts * (need + parameters + sizeof(FrBack)))
         cdef char *base = (<_Buffer>memory).data
         cdef FrBack *backs = <FrBack *>(base + self.parts * (need + parameters))
         for d in range(layer.num_directions):
@@ -405,6 +405,7 @@ cdef class Pullback:
                     plan.kernels.add(backs[p].grads.of[0], grads.of[0], grads.count)
             finally:
                 layer.adding.release()
+        self.workspaces.append(memory)
         return dx
 
     cdef object scratch_again(self, int l):
@@ -507,6 +508,7 @@ cdef class Pullback:
                 carry[s][...] = 0  # a scale: no gradient flows through it
         if self.learns:
             layer.learn(carry, self.batch)
+        layer.spare = self.workspaces
         self.inputs = self.outputs = self.masks = self.workspaces = self.fed = self.dropped = self.drawn = self.marks = None
         self.x = self.initial = None
         return layer.shaped(self.unbatched, dx), layer.state_of(self.unbatched, carry)
