@@ -71,6 +71,14 @@ def _vectors(*names):
     return tuple((name, ("H",), None) for name in names)
 
 
+def _normed(gates, states=("h",), memory=""):
+    rows = (f"{len(gates)}H",)
+    extra = [("weight_ln_ih", rows, 1.0), ("bias_ln_ih", rows, 0.0), ("weight_ln_hh", rows, 1.0), ("bias_ln_hh", rows, 0.0)]
+    if "c" in states:
+        extra += [("weight_ln_c", ("H",), 1.0), ("bias_ln_c", ("H",), 0.0)]
+    return Cell(gates, states, extra=tuple(extra), memory=memory)
+
+
 def _lstm(peephole, coupled):
     peepholes = _vectors(*["weight_ci", "weight_cf", "weight_co"][coupled:]) if peephole else ()
     return Cell("fgo" if coupled else "ifgo", _HC, extra=peepholes, memory="+f" if coupled else "+f-i")
@@ -106,5 +114,9 @@ CELLS = {
                           memory="+f"),
     "min_gru": Cell("zn", recurrent="", biases=_ONE, memory="-z"),
     "min_lstm": Cell("fin", recurrent="", biases=_ONE, memory="+f-i"),
+    "rnn_norm": _normed("h"),
+    "lstm_norm": _normed("ifgo", _HC, memory="+f-i"),
+    "gru_norm": _normed("rzn", memory="+z"),
+    "gru_norm_before": _normed("rzn", memory="+z"),
     "slstm": Cell("ifzo", ("h", "c", "n", "m"), empty=(0.0, 0.0, 0.0, -float("inf")), biases=_ONE, memory="+f"),
 }  # fmt: skip

@@ -59,6 +59,13 @@ class MUT1(_Mutation):
     input_size, hidden_size, num_layers : int
         I, H, L; I = H.
     {common}
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> y, h = fr.MUT1(4, 4, rng=0)(np.zeros((5, 2, 4)))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
     """
 
 
@@ -74,6 +81,13 @@ class MUT2(_Mutation):
     input_size, hidden_size, num_layers : int
         I, H, L; I = H.
     {common}
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> y, h = fr.MUT2(4, 4, rng=0)(np.zeros((5, 2, 4)))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
     """
 
 
@@ -87,6 +101,13 @@ class MUT3(_Plain):
     input_size, hidden_size, num_layers : int
         I, H, L.
     {common}
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> y, h = fr.MUT3(3, 4, rng=0)(np.zeros((5, 2, 3)))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
     """
 
     _cell = "mut3"
@@ -105,6 +126,13 @@ class IndRNN(Recurrent):
     alpha, beta : float, optional
         Its numbers.
     {common}
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> y, h = fr.IndRNN(3, 4, rng=0)(np.zeros((5, 2, 3)))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
     """
 
     def __init__(self, input_size, hidden_size, num_layers=1, *, nonlinearity="relu", alpha=None, beta=None, **common):
@@ -125,6 +153,13 @@ class FastRNN(_Plain):
     input_size, hidden_size, num_layers : int
         I, H, L.
     {common}
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> y, h = fr.FastRNN(3, 4, rng=0)(np.zeros((5, 2, 3)))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
     """
 
     _cell = "fastrnn"
@@ -142,6 +177,13 @@ class FastGRNN(_Plain):
     input_size, hidden_size, num_layers : int
         I, H, L.
     {common}
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> y, h = fr.FastGRNN(3, 4, rng=0)(np.zeros((5, 2, 3)))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
     """
 
     _cell = "fastgrnn"
@@ -158,6 +200,13 @@ class MultiplicativeLSTM(_Plain):
     input_size, hidden_size, num_layers : int
         I, H, L.
     {common}
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> y, (h, c) = fr.MultiplicativeLSTM(3, 4, rng=0)(np.zeros((5, 2, 3)))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
     """
 
     _cell = "multiplicative_lstm"
@@ -204,6 +253,13 @@ class MinGRU(_Plain):
     input_size, hidden_size, num_layers : int
         I, H, L.
     {common}
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> y, h = fr.MinGRU(3, 4, rng=0)(np.zeros((5, 2, 3)))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
     """
 
     _cell = "min_gru"
@@ -220,6 +276,13 @@ class MinLSTM(_Plain):
     input_size, hidden_size, num_layers : int
         I, H, L.
     {common}
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> y, h = fr.MinLSTM(3, 4, rng=0)(np.zeros((5, 2, 3)))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
     """
 
     _cell = "min_lstm"

@@ -52,7 +52,7 @@ class Case:
     batch_first: bool = False
     lengths: tuple | None = None
     padding: float = 0.0  # what x and dy hold past the lengths
-    state: str = "all"  # "none", "all", for an LSTM also "h" and "c": the other one is None
+    state: str = "all"  # "none", "all", the name of one of several: the others are None
     dy: bool = True
     dstate: str = "all"
     layout: str = "plain"
@@ -189,9 +189,8 @@ class Data:
         rng = np.random.default_rng(case.seed)
         parameters = reference.random_parameters(self.spec, rng)
         self.parameters = {name: _single(value) for name, value in parameters.items()}
-        D, width = case.D, self.spec.output_size
         self.x_plain = _single(rng.standard_normal((case.T, case.B, case.I)))
-        self.dy_plain = _single(rng.standard_normal((case.T, case.B, D * width)))
+        self.dy_plain = _single(rng.standard_normal((case.T, case.B, self.spec.total_output_size)))
         if case.lengths is not None:
             past = np.arange(case.T)[:, None] >= np.array(case.lengths, int)
             self.x_plain[past] = self.dy_plain[past] = case.padding
@@ -208,15 +207,13 @@ class Data:
 
     def _state(self, form, rng):
         """A state of the contract for the oracle; always draws, so that other arrays do not change."""
-        case, spec = self.case, self.spec
-        rows = spec.num_layers * spec.directions
-        h = _single(rng.uniform(-1, 1, (rows, case.B, spec.output_size)))
-        c = _single(rng.uniform(-1, 1, (rows, case.B, spec.hidden_size)))
+        drawn = reference.random_state(self.spec, rng, self.case.B)
         if form == "none":
             return None
-        if case.kind != "lstm":
-            return h
-        return (None if form == "c" else h, None if form == "h" else c)
+        if not isinstance(drawn, tuple):
+            return _single(drawn)
+        names = reference.state_names(self.spec)
+        return tuple(_single(part) if form in ("all", name) else None for name, part in zip(names, drawn))
 
     def _dress(self, array):
         array = np.ascontiguousarray(array)
@@ -253,9 +250,10 @@ class Data:
 
     def plain_state(self, state):
         """The engine's state, or gradient of it, as a tuple of (L*D, B, .)."""
-        if self.case.kind == "lstm":
-            assert isinstance(state, tuple) and len(state) == 2, "an LSTM's state is a tuple (h, c)"
-        parts = state if self.case.kind == "lstm" else (state,)
+        names = state_names(self.case)
+        if len(names) > 1:
+            assert isinstance(state, tuple) and len(state) == len(names), f"the state is a tuple {names}"
+        parts = state if len(names) > 1 else (state,)
         return tuple(part[:, None] if self.case.unbatched else part for part in parts)
 
     def forward(self, oracle=reference):
@@ -264,15 +262,10 @@ class Data:
         return oracle.forward(self.spec, self.parameters, self.x_plain, self.state_plain, lengths)
 
     def kink_margin(self):
-        """How far the pre-activations of a relu layer stay from 0, where its gradient jumps."""
-        _, _, tape = self.forward()
-        margin = np.inf
-        for (layer, _, suffix), steps in zip(reference.places(self.spec), tape.steps):
-            p = reference.local_parameters(self.spec, self.parameters, layer, suffix)
-            for _, _, (x, h, _) in steps:
-                a = reference.preactivation(p, x, h)
-                margin = min(margin, np.min(np.abs(a), initial=np.inf))
-        return margin
+        """How far this case stays from where a gradient jumps; inf if none does."""
+        if not reference.has_kinks(self.spec):
+            return np.inf
+        return reference.kink_margin(self.spec, self.parameters, self.forward()[2])
 
 
 def _single(values):
@@ -302,7 +295,7 @@ class Untouched:
 
 
 def state_names(case):
-    return ("h", "c") if case.kind == "lstm" else ("h",)
+    return reference.state_names(case.spec)
 
 
 def compare_states(case, label, state, expected, kind):

@@ -8,12 +8,14 @@ from cases import CELLS, LAYOUTS, Case, Data
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from fastrnn import reference
+
 #: Around every vector width, in elements, and around small multiples of them.
 WIDTHS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 66]
 #: Around the rows of every tile.
 BATCHES = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 17]
 STEPS = [0, 1, 2, 3, 4, 5, 6, 7]
-#: Distances of relu's pre-activations from 0 that rounding cannot cross.
+#: Distances of what a function is applied to from its kinks that rounding cannot cross.
 KINK = {"float32": 4e-6, "float64": 1e-12}
 
 
@@ -24,7 +26,7 @@ def budget(share):
 
 def _smooth(case):
     """Is the gradient of this case well defined in its dtype?"""
-    return case.cell != "rnn_relu" or Data(case).kink_margin() > KINK[case.dtype]
+    return not reference.has_kinks(case.spec) or Data(case).kink_margin() > KINK[case.dtype]
 
 
 @st.composite
@@ -53,7 +55,8 @@ def cases(draw, cell=None, **fixed):
     T = pick("T", st.sampled_from(STEPS))
     if "T" not in fixed and T == STEPS[-1] and L * D * H * B < 500 and draw(st.booleans()):
         T = 40
-    parts = ["none", "all", "h", "c"] if kind == "lstm" else ["none", "all"]
+    names = reference.state_names(reference.Spec(kind, 1, 1))
+    parts = ["none", "all", *(names if len(names) > 1 else ())]
     values = {
         "cell": cell, "H": H, "L": L, "D": D, "T": T, "B": B, "unbatched": unbatched,
         "I": pick("I", st.sampled_from(WIDTHS)),

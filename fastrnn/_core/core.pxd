@@ -9,8 +9,9 @@ cdef extern from "kernels/kernels.h" nogil:
     ctypedef struct FrOptions:
         FrActivation *activation
         double clip, scale
+        double *zone
         int residual, exp_forget
-    int FR_MAX_PARAMETERS
+    int FR_W_HH
     ctypedef struct FrKernels:
         const char *isa
         int lanes, size
@@ -48,6 +49,8 @@ cdef extern from "sequence.h" nogil:
         FrRows x, y
         const char *packed
         char **state
+        const char *drop
+        unsigned long long zone_key
         char *ws
         Py_ssize_t ws_rows
         char *scratch
@@ -65,7 +68,7 @@ cdef extern from "sequence.h" nogil:
     void fr_backward(const FrBack *, int)
     size_t fr_forward_scratch(const FrPlan *, int, int)
     size_t fr_backward_scratch(const FrPlan *, int, int)
-    size_t fr_workspace(const FrPlan *, Py_ssize_t)
+    size_t fr_workspace(const FrPlan *, Py_ssize_t, int)
 
 cdef extern from "gemm.h" nogil:
     ctypedef struct FrGemm:

@@ -153,6 +153,7 @@ cdef int set_options(FrOptions *o, dict given) except -1:
     for i, (name, alpha, beta) in enumerate(given.get("activations", ())):
         o.activation[i].kind, o.activation[i].alpha, o.activation[i].beta = ACTIVATIONS.index(name), alpha, beta
     o.clip, o.scale = given.get("clip", np.inf), given.get("scale", 1)
+    o.zone[0], o.zone[1] = given.get("zoneout", (0, 0))
     o.residual, o.exp_forget = given.get("residual", False), given.get("exp_forget", False)
     return 0
 
@@ -168,6 +169,7 @@ cdef class Recurrent:
     """What the layers are made of: their sizes, plans, packed weights and calls."""
     cdef public Py_ssize_t _version, _editing
     cdef public double _dropout
+    cdef public bint _masked            # a vjp draws masks other than those of _dropout
     cdef readonly int input_size, hidden_size, num_layers, num_directions, output_size
     cdef int merge, skip                # see stack.pxi
     cdef bint merging, joined           # directions are; layers are by more than one reading the other's output
@@ -179,6 +181,7 @@ cdef class Recurrent:
     cdef FrPlan *plans                  # of the first layer, and of the others
     cdef FrParameters *value_pointers   # by layer and direction
     cdef FrParameters *gradient_pointers
+    cdef list recurrent_weights         # weight_hh by layer and direction
     cdef list packed, packed_back       # buffers by layer and direction, for the versions below
     cdef Py_ssize_t packed_version, packed_back_version
     cdef object scratch                 # a buffer for the next call; None while one runs
@@ -232,6 +235,7 @@ cdef class Recurrent:
         """The parameter arrays, by layer and direction: weight_ih, weight_hh, bias_ih, bias_hh, weight_hr (or
         None), then what only this cell has, those of one layer and direction one behind the other. They
         must never move."""
+        self.recurrent_weights = [v[1] for v in values]
         for i, (v, g) in enumerate(zip(values, gradients)):
             point(&self.value_pointers[i], v)
             point(&self.gradient_pointers[i], g)

@@ -18,6 +18,9 @@ cdef class Pullback:
     cdef tuple initial                  # states as given; None is zeros
     cdef list final                     # states, rewritten by the runs
     cdef list inputs, outputs, masks    # by layer: what it reads, what its runs compute, dropout of what it passes on
+    cdef list unmasked                  # by layer: what it reads without the masks of its input; None without these
+    cdef object drawn                   # other masks of the layer (regularisers.Masks), or None
+    cdef list dropped                   # by layer and direction: weight_hh under its mask, packed, packed back
     cdef list workspaces                # by layer and direction and part
     cdef Py_ssize_t *lengths            # of every slot
     cdef int *rows                      # batch row of every slot; slots are ordered part by part
@@ -82,6 +85,10 @@ cdef class Pullback:
             return self.window(rows, array, l * layer.layer_size if layer.skip == OUTPUT else 0, layer.batch_first)
         return self.window(rows, array, 0, False)
 
+    cdef int reads(self, FrRows *rows, object array, int l) except -1:
+        """Points `rows` at what goes into layer l: x, what the layer before passes on, or an array of its own."""
+        return self.window(rows, array, 0, self.layer.batch_first) if array is self.x else self.place(rows, array, l - 1)
+
     cdef object inner(self, Py_ssize_t steps, Py_ssize_t width):
         """An array between layers."""
         cdef cnp.npy_intp[3] shape
@@ -120,22 +127,49 @@ cdef class Pullback:
                 run.count = self.first_slot(p + 1) - self.first_slot(p)
                 run.row = self.rows + self.first_slot(p)
                 run.length = self.lengths + self.first_slot(p)
-                if l:
-                    self.place(&run.x, self.inputs[l], l - 1)
-                else:
-                    self.window(&run.x, self.x, 0, layer.batch_first)
+                self.reads(&run.x, self.inputs[l], l)
                 self.place(&run.y, self.outputs[l], l)
                 run.y.base += d * plan.output * size
-                run.packed = (<_Buffer>layer.packed[at]).data
+                run.packed = (<_Buffer>(self.packed_dropped(at) if self.dropped is not None else layer.packed[at])).data
                 for s in range(layer.states):
                     run.state[s] = data_of(self.final[s]) + at * self.batch * layer.width(s) * size
                 if keep:
                     rows = 0
                     for i in range(run.count):
                         rows += run.length[i]
-                    buffer = _Buffer(fr_workspace(plan, rows))
+                    if self.drawn is not None:
+                        run.zone_key = <unsigned long long>self.drawn.key + at * <unsigned long long>0x9e3779b97f4a7c15
+                        if self.drawn.recurrent is not None:
+                            run.drop = data_of(self.drawn.recurrent) + at * self.batch * plan.output * size
+                    buffer = _Buffer(fr_workspace(plan, rows, run.drop != NULL))
                     self.workspaces.append(buffer)
                     run.ws, run.ws_rows = (<_Buffer>buffer).data, rows
+        return 0
+
+    cdef object packed_dropped(self, int at):
+        """The packed weights of one layer and direction with weight_hh under its mask."""
+        cdef Recurrent layer = self.layer
+        cdef FrPlan *plan = layer.plan(at // layer.num_directions)
+        cdef FrParameters p = layer.value_pointers[at]
+        if self.dropped[at] is None:
+            masked = np.multiply(layer.recurrent_weights[at], self.drawn.weights[at])
+            p.of[FR_W_HH] = data_of(masked)
+            front, back = _Buffer(plan.packed * layer.size), _Buffer(plan.packed_back * layer.size)
+            fr_pack(plan, &p, (<_Buffer>front).data)
+            fr_pack_back(plan, &p, (<_Buffer>back).data)
+            self.dropped[at] = front, back
+        return self.dropped[at][0]
+
+    cdef int draw(self) except -1:
+        """The masks of this call, but for those of dropout."""
+        cdef Recurrent layer = self.layer
+        cdef int l
+        widths = [layer.plan(l).input for l in range(layer.num_layers)]
+        self.drawn = layer._draw_masks(widths, self.batch, layer.recurrent_weights)
+        if self.drawn.weights is not None:
+            self.dropped = layer.num_layers * layer.num_directions * [None]
+        if self.drawn.inputs is not None:
+            self.unmasked = []
         return 0
 
     cdef object evaluate(self, bint keep):
@@ -158,9 +192,14 @@ cdef class Pullback:
 
         if layers > 1 and not keep and layer.num_directions == 1:
             block = min(T, max(1, INNER_BYTES // (B * layer.plans[1].input * layer.size)))
+        if keep and layer._masked:
+            self.draw()
         x = self.x
         scratch = layer.take_scratch(self)
         for l in range(layers):
+            if self.unmasked is not None:
+                self.unmasked.append(x)
+                x = self.inner(T, layer.plan(l).input)
             self.inputs.append(x)
             x = self.arrange(l, block, keep)
             self.lay_out(l, keep)
@@ -168,6 +207,8 @@ cdef class Pullback:
         while first < T:
             last = min(T, first + block)
             for l in range(layers):
+                if self.unmasked is not None:
+                    mask_input(self, l)
                 self.run(l, tasks, first, last)
                 if joined:
                     join(self, l, first, last)
@@ -199,6 +240,17 @@ cdef class Pullback:
                 fr_forward(self.runs + l * tasks, tasks, first, last)
         return 0
 
+    cdef int drop_gradients(self, int at, FrBack *backs) except -1:
+        """The gradients of the dropped weight_hh become those of weight_hh."""
+        cdef cnp.npy_intp[2] shape
+        cdef int p
+        mask = self.drawn.weights[at]
+        shape[0], shape[1] = mask.shape
+        for p in range(self.parts):
+            gradient = cnp.PyArray_SimpleNewFromData(2, shape, self.layer.type_number, backs[p].grads.of[FR_W_HH])
+            np.multiply(gradient, mask, out=gradient)
+        return 0
+
     cdef object back_layer(self, int l, FrRows dy, list dstate):
         """BPTT through one layer: its dx; dstate is rewritten to the initial states' gradients."""
         cdef Recurrent layer = self.layer
@@ -223,7 +275,7 @@ cdef class Pullback:
             at = l * layer.num_directions + d
             grads = &layer.gradient_pointers[at]
             # the first part writes to layer.grads, unless another call does just now
-            direct = layer.adding.acquire(False)
+            direct = self.dropped is None and layer.adding.acquire(False)
             for p in range(self.parts):
                 back = &backs[p]
                 back.run = &self.runs[at * self.parts + p]
@@ -237,7 +289,7 @@ cdef class Pullback:
                     back.dy.base += plan.output * size
                 self.window(&back.dx, dx, 0, first and layer.batch_first)
                 back.dx_add = d or plan.cell.reads_x
-                back.packed_back = (<_Buffer>layer.packed_back[at]).data
+                back.packed_back = (<_Buffer>(layer.packed_back[at] if self.dropped is None else self.dropped[at][1])).data
                 back.scratch = base + p * need
                 back.grads = grads[0]
                 if p >= direct:
@@ -248,6 +300,8 @@ cdef class Pullback:
                     fr_backward(backs, self.parts)
                 if not direct:
                     layer.adding.acquire()
+                if self.dropped is not None:
+                    self.drop_gradients(at, backs)
                 for p in range(direct, self.parts):
                     plan.kernels.add(backs[p].grads.of[0], grads.of[0], grads.count)
             finally:
@@ -270,6 +324,8 @@ cdef class Pullback:
             if layer.joined or self.masks[l] is not None:
                 held = unjoin(self, l, dy, &dr, not (last or layer.residual(l)))
             below = self.back_layer(l, dr, dstate)
+            if self.unmasked is not None:
+                mask_gradient(self, l, below)
             if layer.joined:
                 pass_on(self, l, below, &dv, dx)
             du = below
@@ -318,6 +374,6 @@ cdef class Pullback:
                 carry[s][...] = 0  # a scale: no gradient flows through it
         if self.learns:
             layer.learn(carry, self.batch)
-        self.inputs = self.outputs = self.masks = self.workspaces = None
+        self.inputs = self.outputs = self.masks = self.workspaces = self.unmasked = self.dropped = self.drawn = None
         self.x = self.initial = None
         return layer.shaped(self.unbatched, dx), layer.state_of(self.unbatched, carry)

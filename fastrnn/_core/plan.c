@@ -15,6 +15,7 @@
     {gx, rec, dg, gx_at, rec_at, NO_GATES, NO_GATES, FR_B_IH, FR_B_HH, FR_W_IH, FR_W_HH, 1}
 #define EXTRA(i) {FR_EXTRA + (i), 0, -1, 0}
 #define PART(from, row) {from, row, -1, 0}
+#define SUM(from, row, also) {from, row, also, 0}
 #define SQUASHED(i) {FR_EXTRA + (i), 0, -1, 1}
 #define VECTORS(...) {sizeof((FrVector[]){__VA_ARGS__}) / sizeof(FrVector), {__VA_ARGS__}}
 #define NO_VECTORS {0, {{0, 0, 0, 0}}}
@@ -104,6 +105,7 @@ void fr_plan(FrPlan *plan, const FrKernels *kernels, int cell, int input, int hi
     plan->kernels = kernels;
     plan->cell = c;
     plan->options = *options;
+    plan->zoned = options->zone[0] > 0 || options->zone[1] > 0;
     plan->input = input;
     plan->hidden = hidden;
     plan->output = projection ? projection : hidden;

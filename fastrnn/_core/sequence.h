@@ -27,6 +27,8 @@ typedef struct FrRun {
     FrRows x, y;
     const char *packed;
     char *state[FR_MAX_STATES]; /* (B, P) for h, (B, H): state on entry and, rewritten, on exit */
+    const char *drop;        /* (B, P): factors of h as it enters R, or NULL; needs ws         */
+    uint64_t zone_key;       /* of the zoneout masks, with ws; without, zoneout is its mean    */
     char *ws;                /* fr_workspace bytes for backward; NULL at inference            */
     ptrdiff_t ws_rows;       /* that it has room for                                          */
     char *scratch;           /* fr_forward_scratch bytes                                      */
@@ -52,6 +54,6 @@ size_t fr_forward_scratch(const FrPlan *plan, int count, int members);
 size_t fr_backward_scratch(const FrPlan *plan, int count, int members);
 
 /* Bytes that a run keeps for backward over `rows` rows, the sum of its lengths. */
-size_t fr_workspace(const FrPlan *plan, ptrdiff_t rows);
+size_t fr_workspace(const FrPlan *plan, ptrdiff_t rows, int drop);
 
 #endif

@@ -9,6 +9,7 @@ computed before all checks of a call have passed.
     scalars     numbers, choices, dtypes, generators, paths
     arrays      kind, shape and dtype of arrays
     recurrent   sizes, inputs, states, gradients and streams of recurrent layers
+    sequences   pooling, delays, initial parameters, truncated BPTT, trees
     modules     modules, their parameters, pullbacks
     losses      arguments of the losses
     optimizers  hyperparameters and states of optimisers
@@ -37,7 +38,10 @@ from .optimizers import hyperparameters, optimizer_state, with_parameters
 from .recurrent import (
     activation,
     activations,
+    alone,
     equal_widths,
+    has_recurrence,
+    has_regulariser,
     learnable_state,
     output_gradients,
     recurrent_inputs,
@@ -45,6 +49,7 @@ from .recurrent import (
     recurrent_state,
     stream_input,
     streamable,
+    zoneout,
 )
 from .scalars import (
     MAX_THREADS,
@@ -62,4 +67,5 @@ from .scalars import (
     same,
     thread_variable,
 )
+from .sequences import acyclic, delayed, initialisation, loss_result, pooled, recurrent_layer, tree, truncated
 from .texts import alphabet, known_characters, text, text_length

@@ -120,7 +120,7 @@ static Arrays evaluate(const FrKernels *k, int cell, int hidden, int projection,
     for (int b = 0; b < B; b++)
         steps += length[b];
     char *packed = aligned(plan.packed * size), *packed_back = aligned(plan.packed_back * size);
-    char *work = aligned(fr_workspace(&plan, steps));
+    char *work = aligned(fr_workspace(&plan, steps, 0));
     char *scratch = aligned(fr_forward_scratch(&plan, B, members)), *scratch_back = aligned(fr_backward_scratch(&plan, B, members));
     fr_pack(&plan, &p, packed);
     fr_pack_back(&plan, &p, packed_back);
