@@ -46,7 +46,7 @@ cdef extern from "sequence.h" nogil:
         int reverse, count, members
         const int *row
         const Py_ssize_t *length
-        FrRows x, y
+        FrRows x, y, c
         const char *packed
         char **state
         const char *drop
@@ -57,7 +57,7 @@ cdef extern from "sequence.h" nogil:
     ctypedef struct FrBack:
         const FrRun *run
         const char **state0
-        FrRows dy, dx
+        FrRows dy, dx, dc
         int dx_add
         char **dstate
         const char *packed_back

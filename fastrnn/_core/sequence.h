@@ -25,6 +25,7 @@ typedef struct FrRun {
     const int *row;          /* batch row of each slot                                        */
     const ptrdiff_t *length; /* of each slot, descending                                      */
     FrRows x, y;
+    FrRows c;                /* cell states of all steps, (T, B, H); base NULL: not asked for    */
     const char *packed;
     char *state[FR_MAX_STATES]; /* (B, P) for h, (B, H): state on entry and, rewritten, on exit */
     const char *drop;        /* (B, P): factors of h as it enters R, or NULL; needs ws         */
@@ -37,7 +38,7 @@ typedef struct FrRun {
 typedef struct FrBack {
     const FrRun *run;        /* as given to fr_forward over all steps                         */
     const char *state0[FR_MAX_STATES]; /* initial states; NULL is zeros                       */
-    FrRows dy, dx;           /* dy.base may be NULL                                           */
+    FrRows dy, dx, dc;       /* dc: of run->c; the bases of dy and dc may be NULL             */
     int dx_add;              /* add to dx, which another direction has written; always when the cell reads x */
     char *dstate[FR_MAX_STATES]; /* as state: dL/d final state in, dL/d initial state out      */
     const char *packed_back;

@@ -115,7 +115,7 @@ cdef int join(Pullback call, int l, Py_ssize_t first, Py_ssize_t last) except -1
         v = run.y
     else:
         call.place(&v, call.y, l)
-    mask = call.masks[l]
+    mask = call.mask(l)
     if layer.merging:
         m = v
         if layer.skip == OUTPUT:
@@ -147,7 +147,7 @@ cdef object unjoin(Pullback call, int l, object dy, FrRows *d, bint ours):
     cdef Py_ssize_t width = layer.layer_size, T = call.steps
     cdef FrRows out = d[0], other
     cdef bint halved = layer.merging and layer.merge == MEAN
-    mask, held = call.masks[l], None
+    mask, held = call.mask(l), None
     if (mask is not None or halved) and not ours:
         held = call.inner(T, width)
         call.window(&out, held, 0, False)
