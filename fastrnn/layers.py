@@ -20,8 +20,8 @@ class Recurrent(engine.Recurrent, Module):
     _takes_lengths = True
 
     def _build(self, cell, sizes, options, *, inner=None, engine_options=None, bias=True, batch_first=False,
-               dropout=0.0, input_dropout=0.0, recurrent_dropout=0.0, weight_drop=0.0, zoneout=0.0,
-               bidirectional=False, dtype="float32", rng=None):  # fmt: skip
+               dropout=0.0, input_dropout=0.0, recurrent_dropout=0.0, weight_drop=0.0, zoneout=0.0, bidirectional=False,
+               merge="concat", skip="none", learn_state=False, checkpoint=None, dtype="float32", rng=None):  # fmt: skip
         """Check the arguments, allocate and draw the parameters, plan the engine.
 
         ``options`` are the constructor's arguments that are not common to all layers, ``engine_options`` what the
@@ -32,32 +32,39 @@ class Recurrent(engine.Recurrent, Module):
         self._bias = _validate.boolean(bias, "bias")
         input_size, hidden_size, num_layers, proj_size = sizes
         directions = 2 if _validate.boolean(bidirectional, "bidirectional") else 1
+        inner_input = inner_size(sizes, bidirectional=bidirectional, merge=merge, skip=skip)
         batch_first = _validate.boolean(batch_first, "batch_first")
         dtype, rng = _validate.float_dtype(dtype), _validate.generator_or_none(rng)
+        learn_state = _validate.learnable_state(learn_state, type(self).__name__, row.empty)
         self._row, self._options = row, options
+        self._stack = {"merge": merge, "skip": skip, "learn_state": learn_state}
         self.state_names = row.states
         self.proj_size = proj_size
         self.state_sizes = tuple(proj_size or hidden_size if name == "h" else hidden_size for name in row.states)
         self.dropout = dropout
         self.rng = rng
+        self._checkpoint = None if checkpoint is None else _validate.positive_int(checkpoint, "checkpoint")
+        self._keep_states_every(checkpoint or 0)
         self._zoneout = _validate.zoneout(zoneout, len(row.states))
         _validate.has_regulariser(self, any(self._zoneout) and zoneout, "zoneout")
-        self._declare(
-            _parameter_specs(row, CELLS[inner], self._bias, input_size, hidden_size, num_layers, directions, proj_size),
-            dtype,
-        )
+        specs = _parameter_specs(row, CELLS[inner], self._bias, sizes, directions, inner_input)
+        learned = [name + "0" for name in row.states] if learn_state else []
+        shapes = [(num_layers * directions, width) for width in self.state_sizes]
+        self._declare([*specs, *zip(learned, shapes)], dtype)
         self._rates = {}
         self.input_dropout, self.recurrent_dropout, self.weight_drop = input_dropout, recurrent_dropout, weight_drop
-        self._init_uniform(rng, hidden_size**-0.5)
+        self._init_uniform(rng, hidden_size**-0.5, learned)
         suffixes = [s for _, s in _suffixes(num_layers, directions)]
         self._init_constants({name + s: value for name, _, value in row.extra if value is not None for s in suffixes})
         self._configure(
             cell, inner, dtype.itemsize, input_size, hidden_size, num_layers, directions, proj_size, batch_first,
-            row.empty, engine_options or {},
+            row.empty, engine_options or {}, merge, skip,
             _validate.recurrent_inputs, _validate.output_gradients, _validate.pullback_ready,
         )  # fmt: skip
-        self._attach(*([[views.get(name + s) for name in row.slots()] for s in suffixes]
-                       for views in (self._cut(self._values), self._grad_views)))  # fmt: skip
+        both = self._cut(self._values), self._grad_views
+        self._attach(*([[views.get(name + s) for name in row.slots()] for s in suffixes] for views in both))
+        if learned:
+            self._learn(*([views[name] for name in learned] for views in both))
 
     def _mask(self, shape):
         """The dropout mask of a layer's input."""
@@ -81,6 +88,11 @@ class Recurrent(engine.Recurrent, Module):
     @dropout.setter
     def dropout(self, p):
         self._dropout = _validate.probability(p, "dropout")
+
+    @property
+    def checkpoint(self):
+        """Steps between the states that ``vjp`` keeps, or None: it keeps all."""
+        return self._checkpoint
 
     def _draw_masks(self, widths, batch, weights):
         """The masks of one ``vjp``, but for those of ``dropout``."""
@@ -129,7 +141,7 @@ class Recurrent(engine.Recurrent, Module):
         config |= self._options
         return config | {
             "bias": self._bias, "batch_first": self.batch_first, "dropout": self.dropout, **self._rates,
-            "bidirectional": self.bidirectional, "dtype": self.dtype.name,
+            "bidirectional": self.bidirectional, **self._stack, "checkpoint": self._checkpoint, "dtype": self.dtype.name,
         }  # fmt: skip
 
     def stream(self, batch_size=1):
@@ -167,13 +179,15 @@ def _suffixes(num_layers, directions):
             yield layer, f"_l{layer}{suffix}"
 
 
-def _parameter_specs(row, inner, bias, input_size, hidden_size, num_layers, directions, proj_size):
-    """Names and shapes of the parameters in torch's order; ``row`` of the first layer, ``inner`` of the others."""
-    sizes = {"I": input_size, "H": hidden_size, "P": proj_size}
+def _parameter_specs(row, inner, bias, sizes, directions, inner_input):
+    """Names and shapes of the parameters in torch's order; ``row`` of the first layer, ``inner`` of the others, whose
+    input is ``inner_input`` wide."""
+    input_size, hidden_size, num_layers, proj_size = sizes
+    letters = {"I": input_size, "H": hidden_size, "P": proj_size}
     for layer, suffix in _suffixes(num_layers, directions):
         if layer:
-            sizes["I"] = directions * (proj_size or hidden_size)
-        for name, shape in (inner if layer else row).shapes(sizes, bias, proj_size):
+            letters["I"] = inner_input
+        for name, shape in (inner if layer else row).shapes(letters, bias, proj_size):
             yield name + suffix, shape
 
 
@@ -188,6 +202,15 @@ def layer_sizes(input_size, hidden_size, num_layers, proj_size=0):
     return sizes
 
 
+def inner_size(sizes, *, bidirectional=False, merge="concat", skip="none", **_):
+    """Width of the input of all layers but the first; checks what it depends on."""
+    input_size, hidden_size, _, proj_size = sizes
+    both = _validate.boolean(bidirectional, "bidirectional")
+    side_by_side = _validate.one_of(merge, "merge", engine.MERGES) == "concat"
+    given_too = _validate.one_of(skip, "skip", engine.SKIPS) == "input"
+    return (proj_size or hidden_size) * (2 if both and side_by_side else 1) + (input_size if given_too else 0)
+
+
 _COMMON = """
     bias : bool
         Whether there are ``bias_ih`` and ``bias_hh``.
@@ -200,6 +223,21 @@ _COMMON = """
         mask for all steps and gates of a sequence (Gal & Ghahramani 2016).
     bidirectional : bool
         Whether a second direction reads each sequence from its end.
+    merge : "concat", "sum", "mean" or "mul"
+        What a layer makes of the outputs of its two directions; all but "concat" give H (P) columns instead of 2H. With
+        one direction all are the same.
+    skip : "none", "input", "output" or "residual"
+        "input": every layer but the first reads ``[y, x]``, y what the layer before passes on, with its dropout, x
+        without any. "output": ``y`` is what all layers compute, the first one's first, ``L*D*H`` wide, without
+        dropout. "residual": the input of a layer is added to its output, behind its dropout, where both are as wide;
+        otherwise nothing is. States stay the cells' own.
+    learn_state : bool
+        Whether the initial states are parameters: ``h0``, ``c0``, ``(L*D, H)`` (``h0 (L*D, P)`` with a projection),
+        first 0, are used for ``state=None``; ``dstate0`` is returned as well.
+    checkpoint : int, optional
+        For long sequences: ``vjp`` keeps the states every so many steps, rounded up to whole blocks of the backward
+        pass, which runs each stretch again; all results have the same bits (Chen 2016; Gruslys 2016). ``x`` is then not
+        copied and must stay as it is until the pullback has run. None keeps all.
     dtype : "float32" or "float64"
     rng : None, int or numpy.random.Generator
         Draws the initial parameters, U(-1/sqrt(H), 1/sqrt(H)), and the dropout masks.

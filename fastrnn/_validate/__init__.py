@@ -53,6 +53,7 @@ from .recurrent import (
     equal_widths,
     has_recurrence,
     has_regulariser,
+    learnable_state,
     output_gradients,
     recurrent_inputs,
     recurrent_sizes,

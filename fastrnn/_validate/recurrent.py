@@ -4,7 +4,7 @@ import numpy as np
 
 from .arrays import converted, real_array, sequence_lengths
 from .messages import described, shape_text
-from .scalars import one_of, probability, real
+from .scalars import boolean, one_of, probability, real
 
 MAX_SIZE = 2**24  # of a layer: keeps every index of a weight matrix far from overflow
 
@@ -79,14 +79,25 @@ def alone(name, others):
             raise ValueError(f"{other}: expected none with {name}, got {value!r}")
 
 
-def equal_widths(cell, input_size, hidden_size, num_layers, directions):
-    """Sizes of a cell that adds its input to H units."""
+def equal_widths(cell, input_size, hidden_size, num_layers, inner_size, skip):
+    """Sizes of a cell that adds its input to H units; ``inner_size``: that of the layers after the first."""
     if input_size != hidden_size:
         raise ValueError(f"input_size: expected hidden_size {hidden_size}, for {cell}, got {input_size}")
-    if num_layers > 1 and directions > 1:
+    if num_layers > 1 and inner_size != hidden_size:
+        problem = "bidirectional: expected False, or another merge than 'concat',", "True"
+        if skip == "input":
+            problem = "skip: expected 'none', 'output' or 'residual'", "'input'"
         raise ValueError(
-            f"bidirectional: expected False with several layers of {cell}, whose inputs must be {hidden_size} wide, got True"
+            f"{problem[0]} with several layers of {cell}, whose inputs must be {hidden_size} wide, got {problem[1]}"
         )
+
+
+def learnable_state(value, cell, empty):
+    """``learn_state``: whether the initial states are parameters; ``empty``: what each state is without one."""
+    value = boolean(value, "learn_state")
+    if value and any(empty):
+        raise ValueError(f"learn_state: expected False for {cell}, whose empty state is not 0, got True")
+    return value
 
 
 def recurrent_inputs(layer, x, state=None, lengths=None):

@@ -1,4 +1,4 @@
-"""The regulariser of vanishing gradients. Numbers: docs/equations.md, (D)."""
+"""The regulariser of vanishing gradients. Numbers: docs/equations.md, (GR)."""
 
 import numpy as np
 
@@ -71,10 +71,10 @@ def _one_part(part, delta):
     length = norm(delta, 2)
     counts = (length != 0) & part.alive
     # of length 1 from the start: neither ratio nor gradient can then underflow with delta
-    unit = delta[counts] / length[counts][:, None]              # (D1)
-    q = unit * squash.slope(a[counts])                          # (D2)
-    v = q @ R + (unit if options["residual"] else 0.0)          # (D3)
-    ratio = norm(v, 1)                                          # (D4)
-    omega = float(np.sum((ratio - 1) ** 2))                     # (D5)
-    d_v = 2 * (ratio - 1) / np.where(ratio == 0, np.inf, ratio)  # (D11), v aside
-    return omega, q.T @ (d_v[:, None] * v)                      # (D21)
+    unit = delta[counts] / length[counts][:, None]              # (GR1)
+    q = unit * squash.slope(a[counts])                          # (GR2)
+    v = q @ R + (unit if options["residual"] else 0.0)          # (GR3)
+    ratio = norm(v, 1)                                          # (GR4)
+    omega = float(np.sum((ratio - 1) ** 2))                     # (GR5)
+    d_v = 2 * (ratio - 1) / np.where(ratio == 0, np.inf, ratio)  # (GR11), v aside
+    return omega, q.T @ (d_v[:, None] * v)                      # (GR21)
