@@ -65,7 +65,8 @@ def test_norms_of_a_stack(cell, monkeypatch):
 
     def moved(*where):
         """L when a state is moved; the oracle runs place after place, each of them T steps."""
-        monkeypatch.setattr(reference.walk, "cell_of", lambda spec: disturbed(plain, *where))
+        cell = disturbed(plain, *where)
+        monkeypatch.setattr(reference.stack, "cell_of", lambda spec: cell)
         return np.sum(dy * data.forward()[0])
 
     for part, name in enumerate(layer.state_names):

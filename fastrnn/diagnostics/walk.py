@@ -15,7 +15,7 @@ from ..params import restoring
 _SINGLE = {
     "num_layers": 1, "bidirectional": False, "batch_first": False, "dtype": "float64",
     "dropout": 0.0, "input_dropout": 0.0, "recurrent_dropout": 0.0, "weight_drop": 0.0, "zoneout": 0.0,
-    "merge": "concat", "skip": "none", "learn_state": False,
+    "merge": "concat", "skip": "none", "learn_state": False, "checkpoint": None, "return_cell_states": False,
 }  # fmt: skip
 
 
