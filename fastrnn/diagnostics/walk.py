@@ -78,12 +78,11 @@ class Part:
         return None if self.alive[t].all() else self.alive[t].astype(np.int64)
 
     def backward(self, dy):
-        """Walk back, once, from the gradient of ``y`` (S12)-(S16).
+        """Walk back, once, from the gradient of ``y`` (S12)-(S16), which is not used past a length.
 
         Returns ``du (T, B, I)`` and, by state, the gradient with respect to what each step leaves, ``(T, B, width)``:
         that of h is complete, from y_t and from the next step; that of c takes h_t as a variable of its own.
         """
-        dy = np.where(self.alive[:, :, None], dy, 0.0)
         du = np.zeros_like(self.u)
         gradients = {name: np.zeros_like(array) for name, array in self.after.items()}
         dstate = tuple(np.zeros_like(part) for part in self.initial)
