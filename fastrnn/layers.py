@@ -12,6 +12,9 @@ from .params import Module
 from .regularisers import Masks
 
 
+_LONGEST = 2**40  # steps: more than any array has, and far from what overflows
+
+
 class Recurrent(engine.Recurrent, Module):
     """What all recurrent layers share: everything but the choice of the cell."""
 
@@ -44,7 +47,7 @@ class Recurrent(engine.Recurrent, Module):
         self.dropout = dropout
         self.rng = rng
         self._checkpoint = None if checkpoint is None else _validate.positive_int(checkpoint, "checkpoint")
-        self._keep_states_every(checkpoint or 0)
+        self._keep_states_every(min(self._checkpoint or 0, _LONGEST))
         self._zoneout = _validate.zoneout(zoneout, len(row.states))
         _validate.has_regulariser(self, any(self._zoneout) and zoneout, "zoneout")
         specs = _parameter_specs(row, CELLS[inner], self._bias, sizes, directions, inner_input)
