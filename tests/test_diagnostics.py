@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import Case, Data
-from diagnosed import LAYERS, WITH_H, B, H, I, T, arrays, build, joined, rotation, split, states_of
+from diagnosed import (
+    LAYERS, STACKS, WITH_H, B, H, I, T, arrays, build, joined, ragged, rotation, split, stack_of, states_of,
+)  # fmt: skip
 from tolerance import assert_close, assert_same_bits
 
 import fastrnn as fr
@@ -54,28 +55,30 @@ def disturbed(cell, number, row, part, unit, eps):
     return cell._replace(forward=forward)
 
 
-@pytest.mark.parametrize("cell", ["lstm_peephole_proj", "gru"])
-def test_norms_of_a_stack(cell, monkeypatch):
-    """Two layers, two directions, lengths: a state inside the oracle is moved, and L looked at."""
-    case = Case(cell, I=2, H=3, P=2, L=2, D=2, T=3, B=2, lengths=(3, 2), padding=np.nan, state="none")
-    data = Data(case)
-    layer, dy = data.layer(), np.where(np.isnan(data.dy_plain), 0.0, data.dy_plain)
-    norms = diagnostics.gradient_norms(layer, data.x, data.dy, lengths=case.lengths)
-    plain, eps, places = reference.cell_of(data.spec), 1e-5, reference.places(data.spec)
+@pytest.mark.parametrize("name, stack", [("lstm_projected", "plain"), *(("gru", stack) for stack in STACKS)])
+def test_norms_of_a_stack(name, stack, monkeypatch):
+    """Two layers, lengths: a state inside the oracle is moved, and L looked at. No checkpoint, no mask plays a part."""
+    (layer, spec), lengths, steps = stack_of(name, stack), (3, 2), 3
+    x, dy, state = arrays(layer, T=steps)
+    state = None if spec.learn_state else state
+    norms = diagnostics.gradient_norms(layer, *ragged(lengths, x, dy), state=state, lengths=lengths)
+    plain, eps, places = reference.cell_of(spec), 1e-5, reference.places(spec)
+    dy[np.arange(steps)[:, None] >= np.array(lengths)] = 0
 
     def moved(*where):
-        """L when a state is moved; the oracle runs place after place, each of them T steps."""
-        monkeypatch.setattr(reference.walk, "cell_of", lambda spec: disturbed(plain, *where))
-        return np.sum(dy * data.forward()[0])
+        """L when a state is moved; the oracle runs place after place, each of them so many steps."""
+        cell = disturbed(plain, *where)
+        monkeypatch.setattr(reference.stack, "cell_of", lambda spec: cell)
+        return np.sum(dy * reference.forward(spec, layer.parameters, x, state, lengths)[0])
 
-    for part, name in enumerate(layer.state_names):
-        expected = np.zeros((len(places), case.T, case.B, layer.state_sizes[part]))
+    for part, key in enumerate(layer.state_names):
+        expected = np.zeros((len(places), steps, B, layer.state_sizes[part]))
         for k, t, b, unit in np.ndindex(expected.shape):
-            if t < case.lengths[b]:
-                number = k * case.T + (case.T - 1 - t if places[k][1] else t)
-                where = number, sum(t < length for length in case.lengths[:b]), part, unit
+            if t < lengths[b]:
+                number = k * steps + (steps - 1 - t if places[k][1] else t)
+                where = number, sum(t < length for length in lengths[:b]), part, unit
                 expected[k, t, b, unit] = (moved(*where, eps) - moved(*where, -eps)) / (2 * eps)
-        assert_close(name, norms[name], np.sqrt(np.sum(expected**2, axis=(2, 3))), "numeric")
+        assert_close(key, norms[key], np.sqrt(np.sum(expected**2, axis=(2, 3))), "numeric")
 
 
 def test_norms_in_every_form_of_call():

@@ -11,9 +11,10 @@ from ..layers import Recurrent, _suffixes
 from ..params import restoring
 
 #: What one layer and direction is built with, in place of the whole layer's arguments of these names that it has:
-#: nothing stacked, nothing random.
+#: nothing stacked, nothing random, nothing left out of what is kept.
 _SINGLE = {
     "num_layers": 1, "bidirectional": False, "batch_first": False, "dtype": "float64",
+    "merge": "concat", "skip": "none", "learn_state": False, "checkpoint": None,
     "dropout": 0.0, "input_dropout": 0.0, "recurrent_dropout": 0.0, "weight_drop": 0.0, "zoneout": 0.0,
 }  # fmt: skip
 
@@ -116,6 +117,12 @@ class Walk:
         self._x = self._time_first(x)
         T, B = self._x.shape[:2]
         self.alive = np.arange(T)[:, None] < (np.full(B, T) if lengths is None else lengths)
+        stack, D = layer._stack, layer.num_directions
+        self.skip, self.merge = stack["skip"], stack["merge"] if D == 2 else "concat"
+        self._width = layer.output_size * (D if self.merge == "concat" else 1)  # of what a layer puts out (H1)
+        if state is None and stack["learn_state"]:
+            learned = (layer.parameters[name + "0"] for name in layer.state_names)
+            self.states = tuple(np.repeat(part[:, np.newaxis], B, axis=1) for part in learned)  # (H5)
         self.parts = []
 
     def _time_first(self, array):
@@ -125,12 +132,13 @@ class Walk:
     def output_gradient(self, dy):
         """``dy``, checked, as ``(T, B, .)``."""
         layer, (T, B) = self.layer, self.alive.shape
-        shape = ((B, T) if layer.batch_first else (T, B)) + (layer.output_size * layer.num_directions,)
+        width = self._width * (layer.num_layers if self.skip == "output" else 1)  # (H3)
+        shape = ((B, T) if layer.batch_first else (T, B)) + (width,)
         dy = _validate.given(dy, "dy")
         return self._time_first(_validate.output_gradients(layer, dy, None, shape, B, self.unbatched)[0])
 
     def forward(self, keep=False):
-        """Run all parts, layer by layer (S8), (S9). Returns them, in the order of the L*D axis (S1)."""
+        """Run all parts, layer by layer (S8), (S9), (H1)-(H4). Returns them, in the order of the L*D axis (S1)."""
         u, outputs = self._x, []
         for place, (_, suffix) in enumerate(_suffixes(self.layer.num_layers, self.layer.num_directions)):
             part = Part(self.layer, place, suffix, u, self.states, self.alive)
@@ -138,18 +146,45 @@ class Walk:
             self.parts.append(part)
             outputs.append(part.y)
             if len(outputs) == self.layer.num_directions:
-                u, outputs = np.concatenate(outputs, axis=2), []
+                v, outputs = self._merged(outputs), []
+                if self._is_residual(u):
+                    v = np.where(self.alive[:, :, None], v + u, 0.0)  # (H4)
+                u = np.concatenate([v, self._x], axis=2) if self.skip == "input" else v  # (H2)
         return self.parts
 
     def backward(self, dy):
-        """Send ``dy (T, B, .)`` back (S16), (S17). Returns what ``Part.backward`` found, by part."""
-        D, found = self.layer.num_directions, []
-        while len(found) < len(self.parts):
-            end = len(self.parts) - len(found)
-            layer = list(zip(self.parts[end - D : end], np.split(dy, D, axis=2)))
-            inputs, gradients = zip(*(part.backward(part_dy) for part, part_dy in layer))
-            dy, found = sum(inputs), [*gradients, *found]
+        """Send ``dy (T, B, .)`` back (S16), (S17), (H11)-(H14). Returns what ``Part.backward`` found, by part."""
+        D, L, width, found = self.layer.num_directions, self.layer.num_layers, self._width, []
+        dy = np.where(self.alive[:, :, None], dy, 0.0)
+        dv = dy[:, :, -width:]
+        for l in reversed(range(L)):
+            parts = self.parts[l * D : (l + 1) * D]
+            if self.skip == "output" and l < L - 1:
+                dv = dv + dy[:, :, l * width : (l + 1) * width]  # (H13)
+            inputs, gradients = zip(*(part.backward(own) for part, own in zip(parts, self._parted(dv, parts))))
+            du, found = sum(inputs), [*gradients, *found]
+            if self.skip == "input" and l:
+                du = du[:, :, :width]  # (H12)
+            dv = du + dv if self._is_residual(parts[0].u) else du  # (H14)
         return found
+
+    def _is_residual(self, u):
+        """Is what a layer reads added to its output (H4)?"""
+        return self.skip == "residual" and u.shape[2] == self._width
+
+    def _merged(self, outputs):
+        """The outputs of a layer's directions as one (S8), (H1)."""
+        if self.merge == "concat":
+            return np.concatenate(outputs, axis=2)
+        return outputs[0] * outputs[1] if self.merge == "mul" else sum(outputs) / (2 if self.merge == "mean" else 1)
+
+    def _parted(self, dv, parts):
+        """The gradient of each direction's output (S17), (H11)."""
+        if self.merge == "concat":
+            return np.split(dv, len(parts), axis=2)
+        if self.merge == "mul":
+            return [dv * part.y for part in reversed(parts)]
+        return [dv / (2 if self.merge == "mean" else 1)] * 2
 
 
 def kinds(layer):
