@@ -39,7 +39,7 @@ class Recurrent(engine.Recurrent, Module):
         batch_first = _validate.boolean(batch_first, "batch_first")
         dtype, rng = _validate.float_dtype(dtype), _validate.generator_or_none(rng)
         learn_state = _validate.learnable_state(learn_state, type(self).__name__, row.empty)
-        self._row, self._options = row, options
+        self._row, self._options = row, {name: _plain(value) for name, value in options.items()}
         self._stack = {"merge": merge, "skip": skip, "learn_state": learn_state}
         self.state_names = row.states
         self.proj_size = proj_size
@@ -271,9 +271,11 @@ def documented(cls):
     return cls
 
 
-def _as_given(activations):
-    """Checked activations, in tuples of our own."""
-    return tuple(entry if isinstance(entry, str) else tuple(entry) for entry in activations)
+def _plain(value):
+    """A checked option in Python's own types, which a file can hold, and in tuples of our own."""
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_plain, value))
+    return value.item() if hasattr(value, "item") else value  # of a NumPy scalar
 
 
 def _general(names, entries, clip, layer_norm, zoneout):
@@ -372,7 +374,7 @@ class LSTM(Recurrent):
             "proj_size": proj_size,
             "peephole": _validate.boolean(peephole, "peephole"),
             "coupled": _validate.boolean(coupled, "coupled"),
-            "activations": _as_given(activations),
+            "activations": activations,
             "clip": clip,
             "layer_norm": layer_norm,
             "zoneout": zoneout,
@@ -415,7 +417,7 @@ class GRU(Recurrent):
                  clip=None, layer_norm=False, zoneout=0.0, **common):  # fmt: skip
         options = {
             "reset_after": _validate.boolean(reset_after, "reset_after"),
-            "activations": _as_given(activations),
+            "activations": activations,
             "clip": clip,
             "layer_norm": layer_norm,
             "zoneout": zoneout,
