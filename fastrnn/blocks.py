@@ -272,7 +272,7 @@ class _SequentialPullback:
 class Sequential(Module):
     """Modules one after another.
 
-    A recurrent layer starts from zero states, receives ``lengths`` and passes on its ``y``.
+    A recurrent layer starts as it does without a state, receives ``lengths`` and passes on its ``y``.
     Parameters are named ``0.weight``, ``1.weight_ih_l0`` and are the arrays of the modules
     themselves; a module that occurs twice shares its parameters.
 

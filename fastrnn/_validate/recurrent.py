@@ -4,7 +4,7 @@ import numpy as np
 
 from .arrays import converted, real_array, sequence_lengths
 from .messages import described, shape_text
-from .scalars import one_of, real
+from .scalars import boolean, one_of, probability, real
 
 MAX_SIZE = 2**24  # of a layer: keeps every index of a weight matrix far from overflow
 
@@ -49,6 +49,29 @@ def activations(value, count):
     return [activation(entry, f"activations[{i}]") for i, entry in enumerate(value)]
 
 
+def zoneout(value, states):
+    """Probabilities of h and of c; one number is for both."""
+    if isinstance(value, (tuple, list)):
+        if states == 1 or len(value) != 2:
+            expected = "a number" if states == 1 else "a number or (z_h, z_c)"
+            raise ValueError(f"zoneout: expected {expected}, got {described(value)}")
+        return tuple(probability(z, f"zoneout[{i}]") for i, z in enumerate(value))
+    z = probability(value, "zoneout")
+    return z, z if states > 1 else 0.0
+
+
+def has_regulariser(layer, p, name):
+    """An option that only RNN, LSTM and GRU have."""
+    if p and not layer._regularised:
+        raise ValueError(f"{name}: expected 0, since {type(layer).__name__} does not have it, got {described(p)}")
+
+
+def has_recurrence(layer, p, name):
+    """An option of layers in which h enters a weight."""
+    if p and "weight_hh_l0" not in layer.parameters:
+        raise ValueError(f"{name}: expected 0, since {type(layer).__name__} has no weight_hh, got {described(p)}")
+
+
 def alone(name, others):
     """An option that goes with none of these."""
     for other, value in others.items():
@@ -56,14 +79,25 @@ def alone(name, others):
             raise ValueError(f"{other}: expected none with {name}, got {value!r}")
 
 
-def equal_widths(cell, input_size, hidden_size, num_layers, directions):
-    """Sizes of a cell that adds its input to H units."""
+def equal_widths(cell, input_size, hidden_size, num_layers, inner_size, skip):
+    """Sizes of a cell that adds its input to H units; ``inner_size``: that of the layers after the first."""
     if input_size != hidden_size:
         raise ValueError(f"input_size: expected hidden_size {hidden_size}, for {cell}, got {input_size}")
-    if num_layers > 1 and directions > 1:
+    if num_layers > 1 and inner_size != hidden_size:
+        problem = "bidirectional: expected False, or another merge than 'concat',", "True"
+        if skip == "input":
+            problem = "skip: expected 'none', 'output' or 'residual'", "'input'"
         raise ValueError(
-            f"bidirectional: expected False with several layers of {cell}, whose inputs must be {hidden_size} wide, got True"
+            f"{problem[0]} with several layers of {cell}, whose inputs must be {hidden_size} wide, got {problem[1]}"
         )
+
+
+def learnable_state(value, cell, empty):
+    """``learn_state``: whether the initial states are parameters; ``empty``: what each state is without one."""
+    value = boolean(value, "learn_state")
+    if value and any(empty):
+        raise ValueError(f"learn_state: expected False for {cell}, whose empty state is not 0, got True")
+    return value
 
 
 def recurrent_inputs(layer, x, state=None, lengths=None):
