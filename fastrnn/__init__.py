@@ -3,15 +3,24 @@
     layers      RNN, LSTM, GRU                     blocks      Embedding, Linear, Dropout, Sequential
     losses      loss and gradient in one call      optim       SGD, RMSprop, Adam, AdamW, clipping
     serialize   save, load                         threads     how many threads work
+    pooling     pool                               delay       delay
+    init        initial parameters                 tbptt       truncated BPTT
+    tree        TreeLSTM                           diagnostics what gradients do; imported when first used
     reference   the equations in NumPy, to compare with; never imported by the package
 """
 
-from . import losses, optim
+from importlib import import_module as _import_module
+
+from . import init, losses, optim
 from ._core.engine import version as __version__
 from .blocks import Dropout, Embedding, Linear, Sequential
+from .delay import delay
 from .layers import GRU, LSTM, RNN
+from .pooling import pool
 from .serialize import load, save
+from .tbptt import tbptt
 from .threads import get_num_threads, num_threads, set_num_threads, show_config
+from .tree import TreeLSTM
 from .variants import (
     MGU,
     MUT1,
@@ -29,7 +38,13 @@ from .variants import (
 
 __all__ = [
     "GRU", "LSTM", "MGU", "MUT1", "MUT2", "MUT3", "RNN", "SLSTM", "SRU", "Dropout", "Embedding", "FastGRNN", "FastRNN",
-    "IndRNN", "Linear", "MinGRU", "MinLSTM", "MultiplicativeLSTM", "Sequential",
-    "get_num_threads", "load", "losses", "num_threads", "optim", "save", "set_num_threads",
-    "show_config",
+    "IndRNN", "Linear", "MinGRU", "MinLSTM", "MultiplicativeLSTM", "Sequential", "TreeLSTM",
+    "delay", "diagnostics", "get_num_threads", "init", "load", "losses", "num_threads", "optim", "pool", "save",
+    "set_num_threads", "show_config", "tbptt",
 ]  # fmt: skip
+
+
+def __getattr__(name):
+    if name == "diagnostics":
+        return _import_module(".diagnostics", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

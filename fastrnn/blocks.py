@@ -5,7 +5,8 @@ training, ``dx = pullback(dy)`` for the backward pass, which adds the gradients 
 parameters into ``block.grads``. A pullback can be called once, and not after the parameters
 were changed. ``y`` from ``vjp`` is read-only, because the next block's backward pass reads it.
 
-Imports numpy, ``params`` and ``_validate``. Dense products are the engine's, or BLAS's where it gains.
+Imports numpy, ``params``, ``pullback`` and ``_validate``. Dense products are the engine's, or BLAS's where
+it gains.
 """
 
 import numpy as np
@@ -13,46 +14,7 @@ import numpy as np
 from . import _validate
 from ._core import engine, products
 from .params import Module
-
-
-def _kept(array, given):
-    """``array`` for the backward pass: a copy, if the caller could still write into it.
-
-    ``array`` is what checking made of the argument ``given``. Read-only arrays, such as the
-    ``y`` of another block's ``vjp``, are kept as they are.
-    """
-    if not array.flags.writeable:
-        return array
-    if isinstance(given, np.ndarray) and not np.may_share_memory(array, given):
-        return array
-    return array.copy()
-
-
-def _read_only(array):
-    array.flags.writeable = False
-    return array
-
-
-class _Pullback:
-    """The backward pass of one ``vjp`` of a block: ``dx = pullback(dy)``, once."""
-
-    __slots__ = ("_module", "_version", "_shape", "_dtype", "_backward")
-
-    def __init__(self, module, y, backward):
-        self._module = module
-        self._version = module._version
-        self._shape, self._dtype = y.shape, y.dtype
-        self._backward = backward
-
-    def __call__(self, dy):
-        """Gradient with respect to ``x`` from ``dy``, the gradient with respect to ``y``."""
-        module = self._module
-        if module._editing:
-            module._sync()
-        _validate.pullback_ready(self._backward is None, module._version != self._version)
-        dy = _validate.real_array(dy, "dy", self._dtype, self._shape)
-        backward, self._backward = self._backward, None
-        return backward(dy)
+from .pullback import Pullback, kept, read_only
 
 
 class Embedding(Module):
@@ -110,13 +72,13 @@ class Embedding(Module):
         if self._editing:
             self._sync()
         index = _validate.indices(x, "x", self.num_embeddings)
-        y = _read_only(self._views["weight"].take(index, axis=0))
-        index = _kept(index, x)
+        y = read_only(self._views["weight"].take(index, axis=0))
+        index = kept(index, x)
 
         def backward(dy):
             _add_rows(self._grad_views["weight"], index.ravel(), dy.reshape(-1, y.shape[-1]))
 
-        return y, _Pullback(self, y, backward)
+        return y, Pullback(y, backward, self)
 
 
 def _add_rows(table, index, rows):
@@ -206,7 +168,7 @@ class Linear(Module):
     def vjp(self, x):
         """``y (..., O), pullback``; ``pullback(dy)`` returns ``dx (..., I)``."""
         checked, y = self._forward(x)
-        x = _kept(checked, x)
+        x = kept(checked, x)
 
         def backward(dy):
             dy = dy.reshape(-1, self.out_features)
@@ -216,7 +178,7 @@ class Linear(Module):
                 self._grad_views["bias"] += dy.sum(axis=0)
             return products.gradient(dy, self._views["weight"]).reshape(x.shape)
 
-        return _read_only(y), _Pullback(self, y, backward)
+        return read_only(y), Pullback(y, backward, self)
 
 
 def dropout_mask(rng, p, shape, dtype):
@@ -275,11 +237,11 @@ class Dropout(Module):
         """``y, pullback`` in the shape and floating dtype of ``x``."""
         checked = _validate.floating(x, "x")
         if self.p == 0:
-            y = _kept(checked, x)
-            return _read_only(y), _Pullback(self, y, np.copy)
+            y = kept(checked, x)
+            return read_only(y), Pullback(y, np.copy, self)
         mask = dropout_mask(self.rng, self.p, checked.shape, checked.dtype)
         y = np.multiply(checked, mask, out=np.empty_like(checked))
-        return _read_only(y), _Pullback(self, y, lambda dy: np.multiply(dy, mask, out=mask))
+        return read_only(y), Pullback(y, lambda dy: np.multiply(dy, mask, out=mask), self)
 
 
 class _SequentialPullback:
@@ -310,7 +272,7 @@ class _SequentialPullback:
 class Sequential(Module):
     """Modules one after another.
 
-    A recurrent layer starts from zero states, receives ``lengths`` and passes on its ``y``.
+    A recurrent layer starts as it does without a state, receives ``lengths`` and passes on its ``y``.
     Parameters are named ``0.weight``, ``1.weight_ih_l0`` and are the arrays of the modules
     themselves; a module that occurs twice shares its parameters.
 
@@ -348,7 +310,7 @@ class Sequential(Module):
         """The last module's output for ``x``, the first one's input."""
         for module in self._modules:
             if module._recurrent:
-                x, _ = module(x, lengths=lengths)
+                x = module(x, lengths=lengths)[0]
             elif module._takes_lengths:
                 x = module(x, lengths=lengths)
             else:
@@ -376,7 +338,7 @@ class Sequential(Module):
         pullbacks = []
         for module in self._modules:
             if module._recurrent:
-                x, _, pullback = module.vjp(x, lengths=lengths)
+                x, *_, pullback = module.vjp(x, lengths=lengths)
             elif module._takes_lengths:
                 x, pullback = module.vjp(x, lengths=lengths)
             else:

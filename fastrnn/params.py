@@ -257,13 +257,14 @@ class Module:
         """Name -> its part of a flat buffer, in the parameter's shape."""
         return {name: flat[i:j].reshape(shape) for name, shape, i, j in self._places}
 
-    def _init_uniform(self, rng, bound):
-        """Draw all parameters, in order, from U(-bound, bound), the same in both dtypes."""
+    def _init_uniform(self, rng, bound, zeros=()):
+        """Draw all parameters, in order, from U(-bound, bound), the same in both dtypes; those named stay 0."""
         if getattr(_local, "restoring", None) is None:
-            for _, _, i, j in self._places:
-                self._values[i:j] = (
-                    (2 * _unseeded(j - i) - 1) * bound if rng is None else rng.uniform(-bound, bound, j - i)
-                )
+            for name, _, i, j in self._places:
+                if name not in zeros:
+                    self._values[i:j] = (
+                        (2 * _unseeded(j - i) - 1) * bound if rng is None else rng.uniform(-bound, bound, j - i)
+                    )
             self._version += 1
 
     def _init_constants(self, values):

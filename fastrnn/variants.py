@@ -4,7 +4,7 @@ They take what all layers take; one bias, ``bias_ih``, unless said otherwise.
 """
 
 from . import _validate
-from .layers import Recurrent, documented, layer_sizes
+from .layers import Recurrent, documented, inner_size, layer_sizes
 
 
 class _Plain(Recurrent):
@@ -41,11 +41,10 @@ class MGU(_Plain):
 class _Mutation(Recurrent):
     """MUT1 and MUT2, which add their input to H units."""
 
-    def __init__(self, input_size, hidden_size, num_layers=1, *, bidirectional=False, **common):
-        directions = 2 if _validate.boolean(bidirectional, "bidirectional") else 1
+    def __init__(self, input_size, hidden_size, num_layers=1, **common):
         sizes = layer_sizes(input_size, hidden_size, num_layers)
-        _validate.equal_widths(type(self).__name__, *sizes[:3], directions)
-        self._build(type(self).__name__.lower(), sizes, {}, bidirectional=bidirectional, **common)
+        _validate.equal_widths(type(self).__name__, *sizes[:3], inner_size(sizes, **common), common.get("skip"))
+        self._build(type(self).__name__.lower(), sizes, {}, **common)
 
 
 @documented
@@ -60,6 +59,13 @@ class MUT1(_Mutation):
     input_size, hidden_size, num_layers : int
         I, H, L; I = H.
     {common}
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> y, h = fr.MUT1(4, 4, rng=0)(np.zeros((5, 2, 4)))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
     """
 
 
@@ -75,6 +81,13 @@ class MUT2(_Mutation):
     input_size, hidden_size, num_layers : int
         I, H, L; I = H.
     {common}
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> y, h = fr.MUT2(4, 4, rng=0)(np.zeros((5, 2, 4)))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
     """
 
 
@@ -88,6 +101,13 @@ class MUT3(_Plain):
     input_size, hidden_size, num_layers : int
         I, H, L.
     {common}
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> y, h = fr.MUT3(3, 4, rng=0)(np.zeros((5, 2, 3)))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
     """
 
     _cell = "mut3"
@@ -106,6 +126,13 @@ class IndRNN(Recurrent):
     alpha, beta : float, optional
         Its numbers.
     {common}
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> y, h = fr.IndRNN(3, 4, rng=0)(np.zeros((5, 2, 3)))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
     """
 
     def __init__(self, input_size, hidden_size, num_layers=1, *, nonlinearity="relu", alpha=None, beta=None, **common):
@@ -126,6 +153,13 @@ class FastRNN(_Plain):
     input_size, hidden_size, num_layers : int
         I, H, L.
     {common}
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> y, h = fr.FastRNN(3, 4, rng=0)(np.zeros((5, 2, 3)))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
     """
 
     _cell = "fastrnn"
@@ -143,6 +177,13 @@ class FastGRNN(_Plain):
     input_size, hidden_size, num_layers : int
         I, H, L.
     {common}
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> y, h = fr.FastGRNN(3, 4, rng=0)(np.zeros((5, 2, 3)))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
     """
 
     _cell = "fastgrnn"
@@ -159,6 +200,13 @@ class MultiplicativeLSTM(_Plain):
     input_size, hidden_size, num_layers : int
         I, H, L.
     {common}
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> y, (h, c) = fr.MultiplicativeLSTM(3, 4, rng=0)(np.zeros((5, 2, 3)))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
     """
 
     _cell = "multiplicative_lstm"
@@ -188,13 +236,12 @@ class SRU(Recurrent):
     ((5, 2, 4), (1, 2, 4))
     """
 
-    def __init__(self, input_size, hidden_size, num_layers=1, *, alpha=1.0, bidirectional=False, **common):
+    def __init__(self, input_size, hidden_size, num_layers=1, *, alpha=1.0, **common):
         alpha = _validate.real(alpha, "alpha")
-        directions = 2 if _validate.boolean(bidirectional, "bidirectional") else 1
         sizes = layer_sizes(input_size, hidden_size, num_layers)
-        cells = ["sru" if width == hidden_size else "sru_projected" for width in (input_size, directions * hidden_size)]
-        self._build(cells[0], sizes, {"alpha": alpha}, inner=cells[1], engine_options={"scale": alpha},
-                    bidirectional=bidirectional, **common)  # fmt: skip
+        widths = input_size, inner_size(sizes, **common)
+        cells = ["sru" if width == hidden_size else "sru_projected" for width in widths]
+        self._build(cells[0], sizes, {"alpha": alpha}, inner=cells[1], engine_options={"scale": alpha}, **common)
 
 
 @documented
@@ -206,6 +253,13 @@ class MinGRU(_Plain):
     input_size, hidden_size, num_layers : int
         I, H, L.
     {common}
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> y, h = fr.MinGRU(3, 4, rng=0)(np.zeros((5, 2, 3)))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
     """
 
     _cell = "min_gru"
@@ -222,6 +276,13 @@ class MinLSTM(_Plain):
     input_size, hidden_size, num_layers : int
         I, H, L.
     {common}
+
+    Examples
+    --------
+    >>> import numpy as np, fastrnn as fr
+    >>> y, h = fr.MinLSTM(3, 4, rng=0)(np.zeros((5, 2, 3)))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
     """
 
     _cell = "min_lstm"

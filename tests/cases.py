@@ -326,9 +326,8 @@ class Data:
         rng = np.random.default_rng(case.seed)
         drawn = reference.random_parameters(self.spec, rng)
         self.parameters = {name: _single(_tame(name, value)) for name, value in drawn.items()}
-        D, width = case.D, self.spec.output_size
         self.x_plain = _single(rng.standard_normal((case.T, case.B, case.I)))
-        self.dy_plain = _single(rng.standard_normal((case.T, case.B, D * width)))
+        self.dy_plain = _single(rng.standard_normal((case.T, case.B, self.spec.total_output_size)))
         if case.lengths is not None:
             past = np.arange(case.T)[:, None] >= np.array(case.lengths, int)
             self.x_plain[past] = self.dy_plain[past] = case.padding

@@ -255,8 +255,9 @@ def group(name):
 
 PAGE = (ROOT / "docs/equations.md").read_text()
 ORACLE = "\n".join(path.read_text() for path in sorted((ROOT / "fastrnn/reference").glob("*.py")))
-#: The groups that are one cell, or part of one: not functions, products, sequences and blocks.
-CELL_GROUPS = sorted({group(name) for name in defined(PAGE)} - set("FEASB"))
+DIAGNOSTICS = "\n".join(path.read_text() for path in sorted((ROOT / "fastrnn/diagnostics").glob("*.py")))
+#: The groups that are one cell, or part of one: not functions, products, sequences, blocks and diagnostics.
+CELL_GROUPS = sorted({group(name) for name in defined(PAGE)} - {*"FEASB", "GR"})
 KERNELS = {p.name: comments(p.read_text()) for p in sorted((ROOT / "fastrnn/_core/kernels").glob("*.inc"))}
 
 
@@ -272,10 +273,14 @@ def test_numbers_are_defined_once_and_in_order():
             assert part == list(range(1, len(part) + 1)), f"{letter}: {there}"
 
 
-@pytest.mark.parametrize("name", ["oracle", "page", *KERNELS])
+@pytest.mark.parametrize("name", ["oracle", "page", "diagnostics", *KERNELS])
 def test_cited_numbers_exist(name):
-    text = {"oracle": ORACLE, "page": PAGE, **KERNELS}[name]
+    text = {"oracle": ORACLE, "page": PAGE, "diagnostics": DIAGNOSTICS, **KERNELS}[name]
     assert cited(text) - set(defined(PAGE)) == set()
+
+
+def test_every_number_of_the_diagnostics_is_cited():
+    assert {name for name in defined(PAGE) if group(name) == "GR"} - cited(DIAGNOSTICS) == set()
 
 
 @pytest.mark.parametrize("letter", CELL_GROUPS)
@@ -288,17 +293,65 @@ def test_every_number_of_a_cell_is_cited(letter):
     assert not by_kernels & numbers or numbers - by_kernels == set()
 
 
+def functions(text):
+    """Name -> text of every function of a C file."""
+    pattern = r"^(?:static|FR_INLINE)[\w *]* \*?(\w+)\([^)]*\)(?:\n\{(?:.*\n)*?\}| \{.*$)"
+    return {m[1]: m[0] for m in re.finditer(pattern, text, re.M)}
+
+
+def with_helpers(text, known):
+    """A function's text and those of all functions of its file that it calls, and so on."""
+    found, left = {}, [text]
+    while left:
+        called = [name for name in re.findall(r"\b(\w+)\(", left.pop()) if name in known and name not in found]
+        found |= {name: known[name] for name in called}
+        left += [known[name] for name in called]
+    return "\n".join([text, *found.values()])
+
+
+def kernels(cell, text):
+    """The text of all forward, and of all backward kernels of a cell; "" for a file that has none of them."""
+    known, ways = functions(text), []
+    made = re.search(rf"^(\w+)\({cell}, ", text, re.M)  # by a macro, which has one after the other
+    macro = made and re.search(rf"^#define {made[1]}\((?:.*\\\n)+.*$", text, re.M)
+    parts = macro[0].partition("##_backward") if macro else ("", "", "")
+    for way, part in zip(("forward", "backward"), parts[::2]):
+        own = [body for name, body in known.items() if re.fullmatch(rf"{cell}_{way}\d?", name)]
+        ways.append("\n".join(with_helpers(body, known) for body in [*own, part] if body))
+    return ways
+
+
 def test_every_cell_is_cited():
-    """Each family's file cites equations, forward and backward."""
+    """Its kernels, and what they call in their file, cite equations: forward ones forward, backward ones backward."""
     table = (ROOT / "fastrnn/_core/kernels/cells.def").read_text()
-    for cell in re.findall(r"^CELL\d\((\w+),", table, re.M):
-        (home,) = [
-            p.name
-            for p in sorted((ROOT / "fastrnn/_core/kernels").glob("*.inc"))
-            if re.search(rf"\b{cell}_forward|\({cell}, ", p.read_text())
-        ]
-        numbers = {int(name[len(group(name)):]) for name in cited(KERNELS[home])}
-        assert any(n < 10 for n in numbers) and any(n > 10 for n in numbers), home
+    cells = re.findall(r"^CELL\d\((\w+),", table, re.M)
+    assert len(cells) == table.count("\nCELL") > 30
+    files = [p.read_text() for p in sorted((ROOT / "fastrnn/_core/kernels").glob("*.inc"))]
+    for cell in cells:
+        ((forward, backward),) = [both for both in (kernels(cell, text) for text in files) if all(both)]
+        for text, least in ((forward, 0), (backward, 10)):
+            numbers = {int(name[len(group(name)):]) for name in cited(comments(text))}
+            assert any(least < n < least + 10 for n in numbers), (cell, least)
+
+
+def test_kernels_are_found_by_cell():
+    text = """\
+FR_INLINE vec helper(vec x) { return x; } /* (L2) */
+static void a_forward0(const FrTile *t)
+{
+    { helper(1); }
+}
+static void a_forward1(const FrTile *t) { 1; }
+#define MAKE(name) \\
+    void name##_forward() { helper(2); } \\
+    void name##_backward() { 3; }
+MAKE(b, 1)
+"""
+    forward, backward = kernels("a", text)
+    assert "helper(1)" in forward and "(L2)" in forward and "{ 1; }" in forward and backward == ""
+    forward, backward = kernels("b", text)
+    assert "helper(2)" in forward and "(L2)" in forward and "3;" in backward and "(L2)" not in backward
+    assert kernels("c", text) == ["", ""]
 
 
 def test_wrong_numbers_are_noticed():

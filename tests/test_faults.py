@@ -70,16 +70,15 @@ FAULTS = {
     "padding leaks into the state": Fault(
         "walk", "alive = np.flatnonzero(valid[t])", "alive = np.arange(B)", ALL),
     "reverse direction starts at T": Fault(
-        "walk", "valid, reverse=d == 1)", "valid | (d == 1), reverse=d == 1)", ALL),
+        "stack", "valid, reverse=d == 1)", "valid | (d == 1), reverse=d == 1)", ALL),
     "gradient of ended sequences lost": Fault(
-        "walk", "            part[alive] = previous_part  ", "            part[:] = 0; part[alive] = previous_part  ", ALL),
-    "dx of the forward direction only": Fault("walk", "du = du + du_d  ", "du = du_d  ", ALL),
+        "walk", "            part[alive] = previous_part", "            part[:] = 0; part[alive] = previous_part", ALL),
+    "dx of the forward direction only": Fault("stack", "du = du + du_d  ", "du = du_d  ", ALL),
     "states ordered by direction first": Fault(
-        "walk", "tuple(part[k] for part in initial)", "tuple(part[d * spec.num_layers + l] for part in initial)", ALL),
+        "stack", "tuple(part[k] for part in initial)", "tuple(part[d * spec.num_layers + l] for part in initial)", ALL),
     "peephole of o on the old c": Fault(
-        "lstm", 'a_o = a_o + peep(p, "weight_co", c_new)                 # (P3)\n    o = act_f(a_o)                                          # (L6)',
-        'a_o = a_o + peep(p, "weight_co", c)                 # (P3)\n    o = act_f(a_o)                                          # (L6)',
-        ("lstm_peephole",)),
+        "lstm", "o = act_f(a_o)                                          # (L6)",
+        "o = act_f(a_o + peep(p, 'weight_co', c - c_new))        # (L6)", ("lstm_peephole",)),
     "peephole gradient of i from the new c": Fault(
         "lstm", '"weight_ci": peep_gradients(da_i, c)', '"weight_ci": peep_gradients(da_i, c_new)', ("lstm_peephole",)),
     "d_c without the peephole of o": Fault(

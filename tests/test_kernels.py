@@ -246,3 +246,12 @@ def test_guards_around_step_buffers():
         before = buffer.copy()
         assert_same_bits("y_t", stream.step(view).copy(), y_t)
         assert np.array_equal(buffer, before)
+
+
+def test_products_of_repeated_and_of_no_columns():
+    """Strides of 0: an operand that a broadcast repeats, and one without columns."""
+    rng = np.random.default_rng(0)
+    column, w = rng.standard_normal((3, 1)), rng.standard_normal((9, 4))
+    repeated = np.broadcast_to(column, (3, 9))
+    assert_same_bits("repeated", engine.matmul(repeated, w), engine.matmul(repeated.copy(), w))
+    assert not engine.matmul(np.zeros((3, 0)), np.zeros((0, 4))).any()

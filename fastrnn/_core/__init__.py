@@ -3,6 +3,7 @@
     engine.pyx          arrays -> plan -> scratch -> release the GIL -> run; the only file that sees
                         both Python and C
       evaluation.pxi    ... one evaluation of a layer, and its pullback
+      stack.pxi         ... how layers are joined: directions merged, dropout, skips
       stream.pxi        ... a layer stepped through time
       matrix.pxi        ... products of plain matrices; kernels by name, for tests
     core.pxd            the C side as Cython sees it

@@ -17,7 +17,8 @@ typedef struct Scratch {
     FrKept kept;
     const void **x, **prev, **operand[FR_MAX_STAGES], **dx; /* by row of the block; from here on each member's own */
     const void **a;              /* operand rows of the product at hand                         */
-    void **out, **dy, **dh, **none; /* by slot                                                  */
+    void **out, **dy, **dh, **none, **drop; /* by slot                                          */
+    FrZone zone;
     void **cell_prev[FR_MAX_STATES], **cell[FR_MAX_STATES], **dc[FR_MAX_STATES];
     ptrdiff_t *start;            /* by step of the block: its first row                         */
     char *acc, *columns;
@@ -59,8 +60,10 @@ static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char
     do {
         w->x = fr_take(base, &used, w->rows * pointer);
         w->prev = fr_take(base, &used, w->rows * pointer);
-        for (int s = 1; s < plan->stages; s++)
+        for (int s = 0; s < plan->stages; s++)
             w->operand[s] = fr_take(base, &used, w->rows * pointer);
+        w->drop = fr_take(base, &used, count * pointer);
+        fr_lay_out_zone(plan, count, base, &used, &w->zone);
         w->dx = fr_take(base, &used, w->rows * pointer);
         w->a = fr_take(base, &used, most_a * pointer);
         w->out = fr_take(base, &used, count * pointer);
@@ -77,6 +80,13 @@ static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char
         w->columns = fr_take(base, &used, (size_t)w->rows * FR_MAX_WIDTH * VL * size);
     } while (i++ < rank);
     return shared + (used - shared) / (rank + 1) * members;
+}
+
+ptrdiff_t fr_backward_steps(const FrPlan *plan, int count)
+{
+    Scratch w;
+    lay_out(plan, count, 1, 0, NULL, &w);
+    return w.steps;
 }
 
 size_t fr_backward_scratch(const FrPlan *plan, int count, int members)
@@ -241,7 +251,8 @@ static ptrdiff_t gather_pointers(const FrBack *back, const Scratch *w, ptrdiff_t
             w->dx[rows + j] = fr_row(run, &back->dx, j, s);
             w->prev[rows + j] = s ? fr_row(run, &run->y, j, s - 1)
                                   : back->state0[0] ? back->state0[0] + run->row[j] * plan->output * size : w->zeros;
-            for (int i = 1; i < plan->stages; i++)
+            w->operand[0][rows + j] = w->prev[rows + j];
+            for (int i = !run->drop; i < plan->stages; i++)
                 w->operand[i][rows + j] = w->kept.operand[i] + (before + rows + j) * padded;
         }
     }
@@ -255,17 +266,28 @@ static void slot_pointers(const FrBack *back, const Scratch *w, ptrdiff_t s, int
 {
     const FrRun *run = back->run;
     const FrPlan *plan = run->plan;
-    const ptrdiff_t size = plan->kernels->size, padded = plan->padded * size, c_row = plan->hidden * size;
+    const ptrdiff_t c_row = plan->hidden * plan->kernels->size;
     for (int j = 0; j < n; j++) {
         w->out[j] = fr_row(run, &run->y, j, s);
         if (back->dy.base)
             w->dy[j] = fr_row(run, &back->dy, j, s);
         for (int e = 1; e < plan->cell->states; e++) {
-            w->cell[e][j] = w->kept.state[e] + (kept + j) * padded;
-            w->cell_prev[e][j] = s ? w->kept.state[e] + (kept - n_prev + j) * padded
+            w->cell[e][j] = fr_state_row(run, &w->kept, e, j, s, kept + j);
+            w->cell_prev[e][j] = s > run->first ? fr_state_row(run, &w->kept, e, j, s - 1, kept - n_prev + j)
                                    : back->state0[e] ? (char *)back->state0[e] + run->row[j] * c_row : w->zeros;
         }
     }
+}
+
+/* Adds what the cell states of step s have from outside to dL/dc_s of n slots. */
+static void add_cell_gradients(const FrBack *back, Scratch *w, ptrdiff_t s, int n)
+{
+    const FrPlan *plan = back->run->plan;
+    fr_phase_begin(&w->me, 1);
+    if (!fr_phase_next(&w->me))
+        for (int j = 0; j < n; j++)
+            plan->kernels->add(fr_row(back->run, &back->dc, j, s), w->dc[1][j], plan->hidden); /* (H15) */
+    fr_phase_end(&w->me);
 }
 
 /* Step s of the block that begins at `first`: every stage, last to first. */
@@ -282,7 +304,8 @@ static void step(const FrBack *back, Scratch *w, ptrdiff_t first, ptrdiff_t s, p
         .padded = plan->padded,
         .options = &plan->options,
         .save = fr_at(plan, w->kept.save, kept * plan->padded * plan->cell->saves),
-        .slot = {[FR_PREV] = (void *const *)w->prev + row, [FR_OUT] = w->out, [FR_X] = (void *const *)w->x + row,
+        .slot = {[FR_PREV] = (void *const *)w->prev + row, [FR_OUT] = w->out, [FR_ZONE_C] = w->zone.row[1],
+                 [FR_OPERAND] = (void *const *)w->operand[0] + row, [FR_X] = (void *const *)w->x + row,
                  [FR_DX] = (void *const *)w->dx + row},
     };
     for (int e = 1; e < plan->cell->states; e++) {
@@ -290,6 +313,8 @@ static void step(const FrBack *back, Scratch *w, ptrdiff_t first, ptrdiff_t s, p
         tile.slot[FR_CELL + e - 1] = w->cell[e];
         tile.slot[FR_DC + e - 1] = w->dc[e];
     }
+    if (plan->zoned)
+        fr_zone_out(run, &w->zone, s, (int)n);
     for (int i = final; i >= 0; i--) {
         const FrStagePlan *stage = &plan->stage[i], *from = &plan->stage[i == final ? 0 : i + 1];
         const int over_edge = i == final && last_of_block;
@@ -305,7 +330,10 @@ static void step(const FrBack *back, Scratch *w, ptrdiff_t first, ptrdiff_t s, p
             aim(plan, w, &v, w->dg[0], row + n, live);
         /* the output's gradient enters at the last stage; what a projection's operand gets is all of it */
         tile.slot[FR_DY] = i == final && back->dy.base ? w->dy : NULL;
-        tile.slot[FR_DH] = i < final && final == plan->cell->stages ? w->none : w->dh;
+        const int before_projection = i < final && final == plan->cell->stages;
+        tile.slot[FR_DH] = before_projection ? w->none : w->dh;
+        tile.slot[FR_DROP] = before_projection || !run->drop ? NULL : w->drop;
+        tile.slot[FR_ZONE_H] = i == final ? w->zone.row[0] : NULL;
         tile.dg = fr_at(plan, w->dg[i], row * stage->dg_width * VL);
         tile.dg_panel = w->rows * stage->dg_width * VL;
         (stage->of->whole_rows ? whole_rows_sweep : sweep)(back, w, &v, &tile);
@@ -446,7 +474,7 @@ static void parameter_gradients(const FrBack *back, Scratch *w, ptrdiff_t rows, 
         const int recurrent = s->rec_width ? strips(k, &s->rec) : 0;
         if (q < recurrent) {
             const Sweep v = through_recurrence(s, w->rows);
-            weight_gradient(back, w, &v, &s->rec_gates, i ? w->operand[i] : w->prev, w->dg[i],
+            weight_gradient(back, w, &v, &s->rec_gates, w->operand[i], w->dg[i],
                             back->grads.of[s->of->rec_from], q, rows);
         } else if (q < stage_chunks(k, s) - 1) {
             const Sweep v = through_input(s, w->rows);
@@ -493,7 +521,8 @@ static void input_gradients(const FrBack *back, Scratch *w, ptrdiff_t rows)
     }
 }
 
-static void begin(const FrBack *back, Scratch *w)
+/* `anew`: nothing of this run has been gone back through. */
+static void begin(const FrBack *back, Scratch *w, int anew)
 {
     const FrRun *run = back->run;
     const FrPlan *plan = run->plan;
@@ -503,9 +532,11 @@ static void begin(const FrBack *back, Scratch *w)
         for (int e = 1; e < plan->cell->states; e++)
             w->dc[e][j] = back->dstate[e] + run->row[j] * plan->hidden * size;
         w->none[j] = w->zeros;
+        if (run->drop)
+            w->drop[j] = fr_at(plan, run->drop, (ptrdiff_t)run->row[j] * plan->output);
     }
     fr_phase_begin(&w->me, 1);
-    if (!fr_phase_next(&w->me)) {
+    if (!fr_phase_next(&w->me) && anew) {
         memset(w->zeros, 0, (widest(plan) + FR_MAX_WIDTH * VL) * size);
         memset(w->vectors, 0, plan->cell->vectors.count * plan->padded * size);
         for (int i = 0; i < plan->stages; i++) { /* hidden blocks that hold no unit are never written */
@@ -525,15 +556,15 @@ static void backward(const FrBack *back, int rank)
     lay_out(plan, run->count, back->members, rank, back->scratch, &w);
     if (fr_finished(&w.me))
         return;
-    fr_lay_out_kept(plan, run->ws_rows, run->ws, &w.kept);
-    begin(back, &w);
+    fr_lay_out_kept(plan, run->ws_rows, run->drop != NULL, run->ws, &w.kept);
 
     const ptrdiff_t steps = run->count ? run->length[0] : 0;
     ptrdiff_t kept = 0;
     for (int j = 0; j < run->count; j++)
-        kept += run->length[j];
-    int live = 0; /* slots alive at the step after the one at hand */
-    for (ptrdiff_t last = steps, first; last > 0; last = first) {
+        kept += fr_steps_in(run, j);
+    int live = fr_shrink(run, run->count, run->last); /* slots alive at the step after the one at hand */
+    begin(back, &w, !live);
+    for (ptrdiff_t last = run->last < steps ? run->last : steps, first; last > run->first; last = first) {
         first = (last - 1) / w.steps * w.steps;
         ptrdiff_t rows = 0;
         for (ptrdiff_t s = first, n = run->count; s < last; s++) {
@@ -545,16 +576,18 @@ static void backward(const FrBack *back, int rank)
             const int n = fr_grow(run, live, s), n_prev = s ? fr_grow(run, n, s - 1) : 0;
             kept -= n;
             slot_pointers(back, &w, s, n, kept, n_prev);
+            if (back->dc.base)
+                add_cell_gradients(back, &w, s, n);
             step(back, &w, first, s, kept, live);
             live = n;
         }
         parameter_gradients(back, &w, rows, live);
         input_gradients(back, &w, rows);
     }
-    if (!live)
+    if (!live || run->first)
         return;
     Sweep end = through_recurrence(&plan->stage[0], w.rows);
-    FrTile tile = {.slot = {[FR_OUT] = w.dh}};
+    FrTile tile = {.slot = {[FR_OUT] = w.dh, [FR_DROP] = run->drop ? w.drop : NULL}};
     end.live = end.rows = live;
     end.add = 1;
     aim(plan, &w, &end, w.dg[0], 0, live);

@@ -9,8 +9,9 @@ cdef extern from "kernels/kernels.h" nogil:
     ctypedef struct FrOptions:
         FrActivation *activation
         double clip, scale
+        double *zone
         int residual, exp_forget
-    int FR_MAX_PARAMETERS
+    int FR_W_HH
     ctypedef struct FrKernels:
         const char *isa
         int lanes, size
@@ -45,27 +46,31 @@ cdef extern from "sequence.h" nogil:
         int reverse, count, members
         const int *row
         const Py_ssize_t *length
-        FrRows x, y
+        Py_ssize_t first, last
+        FrRows x, y, c
         const char *packed
         char **state
+        const char *drop
+        unsigned long long zone_key
         char *ws
         Py_ssize_t ws_rows
         char *scratch
     ctypedef struct FrBack:
         const FrRun *run
         const char **state0
-        FrRows dy, dx
+        FrRows dy, dx, dc
         int dx_add
         char **dstate
         const char *packed_back
         FrParameters grads
         int members
         char *scratch
-    void fr_forward(const FrRun *, int, Py_ssize_t, Py_ssize_t)
+    void fr_forward(const FrRun *, int)
+    Py_ssize_t fr_backward_steps(const FrPlan *, int)
     void fr_backward(const FrBack *, int)
     size_t fr_forward_scratch(const FrPlan *, int, int)
     size_t fr_backward_scratch(const FrPlan *, int, int)
-    size_t fr_workspace(const FrPlan *, Py_ssize_t)
+    size_t fr_workspace(const FrPlan *, Py_ssize_t, int)
 
 cdef extern from "gemm.h" nogil:
     ctypedef struct FrGemm:

@@ -18,12 +18,14 @@ cdef void gemm_task(void *context, int i) noexcept nogil:
 
 
 cdef object strided(object array, Py_ssize_t *row, Py_ssize_t *column):
-    """A 2-D array as it is when C can read it with strides of whole elements; else a copy."""
+    """A 2-D array as it is when C can read it with strides of whole elements, not 0; else a copy."""
     cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(array)
-    if not cnp.PyArray_ISBEHAVED_RO(array) or cnp.PyArray_STRIDE(array, 0) % size or cnp.PyArray_STRIDE(array, 1) % size:
+    cdef bint repeated = cnp.PyArray_STRIDE(array, 1) == 0 and cnp.PyArray_DIM(array, 1) > 1
+    if (not cnp.PyArray_ISBEHAVED_RO(array) or cnp.PyArray_STRIDE(array, 0) % size
+            or cnp.PyArray_STRIDE(array, 1) % size or repeated):
         array = cnp.PyArray_NewCopy(array, cnp.NPY_CORDER)
     row[0] = cnp.PyArray_STRIDE(array, 0) // size
-    column[0] = cnp.PyArray_STRIDE(array, 1) // size
+    column[0] = cnp.PyArray_STRIDE(array, 1) // size or 1  # an empty array may have strides of 0
     return array
 
 

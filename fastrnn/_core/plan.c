@@ -105,6 +105,7 @@ void fr_plan(FrPlan *plan, const FrKernels *kernels, int cell, int input, int hi
     plan->kernels = kernels;
     plan->cell = c;
     plan->options = *options;
+    plan->zoned = options->zone[0] > 0 || options->zone[1] > 0;
     plan->input = input;
     plan->hidden = hidden;
     plan->output = projection ? projection : hidden;

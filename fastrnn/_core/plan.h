@@ -26,6 +26,7 @@ typedef struct FrPlan {
     int input, hidden, output; /* I, H, and the width of h: P with a projection, else H              */
     int stages, padded; /* padded: H rounded up to whole vectors                      */
     FrOptions options;
+    int zoned;                                /* zoneout of h or c                                   */
     FrStagePlan stage[FR_MAX_STAGES];
     ptrdiff_t packed, packed_back;            /* sizes of the two buffers                            */
     ptrdiff_t vectors;                        /* the elementwise weights, in the first               */

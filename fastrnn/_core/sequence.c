@@ -12,6 +12,8 @@ typedef struct Scratch {
     char *raw;                            /* recurrent product of a whole step, for kernels that want whole rows */
     FrKept one;                           /* of one step, when not kept       */
     FrKept kept;
+    FrZone zone;                          /* each member's own               */
+    void **dropped;
     const void **x;                       /* from here on each member's own   */
     void **prev, **out;
     void **cell_prev[FR_MAX_STATES], **cell[FR_MAX_STATES], **operand[FR_MAX_STAGES];
@@ -48,6 +50,8 @@ static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char
         }
         for (int i = 1; i < plan->stages; i++)
             w->operand[i] = fr_take(base, &used, count * sizeof(void *));
+        w->dropped = fr_take(base, &used, count * sizeof(void *));
+        fr_lay_out_zone(plan, count, base, &used, &w->zone);
         w->acc = fr_take(base, &used, (size_t)FR_ROWS * FR_MAX_WIDTH * VL * size);
     } while (i++ < rank);
     return shared + (used - shared) / (rank + 1) * members;
@@ -59,10 +63,10 @@ size_t fr_forward_scratch(const FrPlan *plan, int count, int members)
     return lay_out(plan, count, members, 0, NULL, &unused);
 }
 
-size_t fr_workspace(const FrPlan *plan, ptrdiff_t rows)
+size_t fr_workspace(const FrPlan *plan, ptrdiff_t rows, int drop)
 {
     FrKept unused;
-    return fr_lay_out_kept(plan, rows, NULL, &unused);
+    return fr_lay_out_kept(plan, rows, drop, NULL, &unused);
 }
 
 /* gx = W x + b_ih for the block's rows. */
@@ -218,6 +222,22 @@ static void whole_rows_step(const FrRun *run, Scratch *w, const FrStagePlan *s, 
     fr_phase_end(&w->me);
 }
 
+/* h_{t-1} after its dropout, by slot. */
+static void *const *drop_out(const FrRun *run, Scratch *w, const FrKept *kept, ptrdiff_t at, int n)
+{
+    const FrPlan *plan = run->plan;
+    fr_phase_begin(&w->me, 1);
+    const int mine = !fr_phase_next(&w->me);
+    for (int j = 0; j < n; j++) {
+        w->dropped[j] = fr_at(plan, kept->operand[0], (at + j) * plan->padded);
+        if (mine)
+            plan->kernels->multiply(w->prev[j], fr_at(plan, run->drop, (ptrdiff_t)run->row[j] * plan->output), plan->output,
+                                    w->dropped[j]);
+    }
+    fr_phase_end(&w->me);
+    return w->dropped;
+}
+
 /* Step s of n slots; `gx_row` is its first row in the block's gx, `ws_row` in what is kept. */
 static void step(const FrRun *run, Scratch *w, ptrdiff_t s, int n, ptrdiff_t gx_row, ptrdiff_t ws_row)
 {
@@ -230,16 +250,21 @@ static void step(const FrRun *run, Scratch *w, ptrdiff_t s, int n, ptrdiff_t gx_
         .vectors = fr_at(plan, run->packed, plan->vectors),
         .padded = plan->padded,
         .options = &plan->options,
-        .slot = {[FR_PREV] = w->prev, [FR_X] = (void *const *)w->x + gx_row},
+        .slot = {[FR_PREV] = w->prev, [FR_OPERAND] = w->prev, [FR_X] = (void *const *)w->x + gx_row},
     };
+    if (run->drop)
+        tile.slot[FR_OPERAND] = drop_out(run, w, kept, at, n);
+    if (run->ws && plan->zoned)
+        fr_zone_out(run, &w->zone, s, n);
     for (int j = 0; j < n; j++)
         w->out[j] = fr_row(run, &run->y, j, s);
     for (int e = 1; e < plan->cell->states; e++) {
-        if (run->ws)
+        const int apart = fr_every_step(run, e);
+        if (apart)
             for (int j = 0; j < n; j++)
-                w->cell[e][j] = kept->state[e] + (at + j) * row;
+                w->cell[e][j] = fr_state_row(run, kept, e, j, s, at + j);
         tile.slot[FR_CELL_PREV + e - 1] = w->cell_prev[e];
-        tile.slot[FR_CELL + e - 1] = run->ws ? w->cell[e] : w->cell_prev[e];
+        tile.slot[FR_CELL + e - 1] = apart ? w->cell[e] : w->cell_prev[e];
     }
     for (int i = 1; i < plan->stages; i++)
         for (int j = 0; j < n; j++)
@@ -248,10 +273,12 @@ static void step(const FrRun *run, Scratch *w, ptrdiff_t s, int n, ptrdiff_t gx_
     for (int i = 0; i < plan->stages; i++) {
         const FrStagePlan *stage = &plan->stage[i];
         const ptrdiff_t gx_width = (ptrdiff_t)stage->gx_width * plan->kernels->lanes;
-        void *const *operand = i ? w->operand[i] : w->prev;
+        void *const *operand = i ? w->operand[i] : tile.slot[FR_OPERAND];
         tile.units = stage->units;
         tile.acc_blocks = tile.blocks = stage->blocks;
         tile.slot[FR_OUT] = i == plan->stages - 1 ? w->out : w->operand[i + 1];
+        tile.slot[FR_ZONE_H] = i == plan->stages - 1 ? w->zone.row[0] : NULL;
+        tile.slot[FR_ZONE_C] = w->zone.row[1];
         tile.gx = gx_width ? fr_at(plan, w->gx[i], gx_row * gx_width) : NULL;
         tile.gx_panel = w->rows * gx_width;
         tile.save = i < plan->cell->stages && kept->save ? kept->save + at * row * plan->cell->saves : NULL;
@@ -273,8 +300,8 @@ static void finish(const FrRun *run, const Scratch *w, int first, int n)
         return;
     for (int j = first; j < n; j++)
         memcpy(run->state[0] + run->row[j] * plan->output * size, w->out[j], plan->output * size);
-    if (run->ws)
-        for (int e = 1; e < plan->cell->states; e++)
+    for (int e = 1; e < plan->cell->states; e++)
+        if (fr_every_step(run, e))
             for (int j = first; j < n; j++)
                 memcpy(run->state[e] + run->row[j] * plan->hidden * size, w->cell[e][j], plan->hidden * size);
 }
@@ -286,17 +313,32 @@ static void swap(void ***a, void ***b)
     *b = t;
 }
 
-/* Steps [first, last) of a run, as one of its members. */
-static void forward(const FrRun *run, int rank, ptrdiff_t first, ptrdiff_t last)
+/* Zoneout at inference: the mean, the same row for all slots. */
+static void zone_mean(const FrRun *run, FrZone *z)
 {
     const FrPlan *plan = run->plan;
+    for (int e = 0; e < 2; e++)
+        if (z->row[e]) {
+            plan->kernels->fill(plan->options.zone[e], plan->padded, z->share[e]);
+            for (int j = 0; j < run->count; j++)
+                z->row[e][j] = z->share[e];
+        }
+}
+
+/* A run, as one of its members. */
+static void forward(const FrRun *run, int rank)
+{
+    const FrPlan *plan = run->plan;
+    const ptrdiff_t first = run->first, last = run->last;
     Scratch w;
     lay_out(plan, run->count, run->members, rank, run->scratch, &w);
     if (rank && fr_finished(&w.me))
         return;
 
     if (run->ws)
-        fr_lay_out_kept(plan, run->ws_rows, run->ws, &w.kept);
+        fr_lay_out_kept(plan, run->ws_rows, run->drop != NULL, run->ws, &w.kept);
+    else
+        zone_mean(run, &w.zone);
     int n = fr_shrink(run, run->count, first);
     for (int j = 0; j < n; j++) {
         w.prev[j] = fr_at(plan, run->state[0], (ptrdiff_t)run->row[j] * plan->output);
@@ -319,8 +361,8 @@ static void forward(const FrRun *run, int rank, ptrdiff_t first, ptrdiff_t last)
             finish(run, &w, alive, n);
             n = alive;
             swap(&w.prev, &w.out);
-            if (run->ws)
-                for (int e = 1; e < plan->cell->states; e++)
+            for (int e = 1; e < plan->cell->states; e++)
+                if (fr_every_step(run, e))
                     swap(&w.cell_prev[e], &w.cell[e]);
         }
     }
@@ -330,18 +372,17 @@ static void forward(const FrRun *run, int rank, ptrdiff_t first, ptrdiff_t last)
 typedef struct Job {
     const FrRun *runs;
     int count;
-    ptrdiff_t first, last;
 } Job;
 
 static void task(void *context, int i)
 {
     const Job *job = context;
-    forward(&job->runs[i % job->count], i / job->count, job->first, job->last);
+    forward(&job->runs[i % job->count], i / job->count);
 }
 
-void fr_forward(const FrRun *runs, int count, ptrdiff_t first, ptrdiff_t last)
+void fr_forward(const FrRun *runs, int count)
 {
-    Job job = {runs, count, first, last};
+    Job job = {runs, count};
     for (int i = 0; i < count; i++)
         if (runs[i].members > 1)
             fr_team_begin((FrTeam *)runs[i].scratch, runs[i].members);

@@ -37,20 +37,20 @@ static inline int fr_tile_rows(ptrdiff_t left, int most)
 }
 
 /* What is kept of every row for backward: vectors of the cell, states after h, operands of the stages after the
- * first. */
+ * first, and of the first if it is not h itself. */
 typedef struct FrKept {
     char *save, *state[FR_MAX_STATES], *operand[FR_MAX_STAGES];
 } FrKept;
 
 /* Its places for `rows` rows in memory at `base`; returns the bytes. */
-static inline size_t fr_lay_out_kept(const FrPlan *plan, ptrdiff_t rows, char *base, FrKept *kept)
+static inline size_t fr_lay_out_kept(const FrPlan *plan, ptrdiff_t rows, int drop, char *base, FrKept *kept)
 {
     const size_t row = (size_t)plan->padded * plan->kernels->size;
     size_t used = 0;
     kept->save = fr_take(base, &used, rows * row * plan->cell->saves);
     for (int e = 1; e < plan->cell->states; e++)
         kept->state[e] = fr_take(base, &used, rows * row);
-    for (int i = 1; i < plan->stages; i++)
+    for (int i = !drop; i < plan->stages; i++)
         kept->operand[i] = fr_take(base, &used, rows * row);
     return used;
 }
@@ -89,6 +89,45 @@ static inline void fr_tall_product(const FrKernels *k, int width, const FrProduc
         tile.ahead = p->ahead && n < width ? (char *)p->ahead + n * depth * line : NULL;
         k->product[width][tile.rows](&tile);
     }
+}
+
+/* Whether state e has a row for every step, for backward or for the caller; else a step overwrites it. */
+static inline int fr_every_step(const FrRun *run, int e) { return run->ws || (e == 1 && run->c.base); }
+
+/* Zoneout: which share of h and c is kept, by row and unit. */
+typedef struct FrZone {
+    char *share[2];          /* of h, of c; rows of `padded` units; NULL without                     */
+    void **row[2];           /* by slot                                                              */
+} FrZone;
+
+static inline void fr_lay_out_zone(const FrPlan *plan, int count, char *base, size_t *used, FrZone *z)
+{
+    for (int e = 0; e < 2; e++) {
+        const int there = plan->options.zone[e] > 0;
+        z->share[e] = there ? fr_take(base, used, (size_t)count * plan->padded * plan->kernels->size) : NULL;
+        z->row[e] = there ? fr_take(base, used, count * sizeof(void *)) : NULL;
+    }
+}
+
+static inline uint64_t fr_scramble(uint64_t x) /* SplitMix64 */
+{
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
+
+/* The shares of step s for the first n slots; each member writes the same. A mask depends on the key, the state, the
+ * time, the batch row and the unit alone. */
+static inline void fr_zone_out(const FrRun *run, FrZone *z, ptrdiff_t s, int n)
+{
+    const FrPlan *plan = run->plan;
+    for (int e = 0; e < 2; e++)
+        for (int j = 0; z->row[e] && j < n; j++) {
+            const uint64_t t = run->reverse ? run->length[j] - 1 - s : s;
+            const uint64_t seed = fr_scramble(run->zone_key + fr_scramble(2 * t + e) * 0x9e3779b97f4a7c15u + run->row[j]);
+            z->row[e][j] = fr_at(plan, z->share[e], (ptrdiff_t)j * plan->padded);
+            plan->kernels->mask(seed, plan->options.zone[e], e ? plan->hidden : plan->output, z->row[e][j]);
+        }
 }
 
 /* Bytes that a row's product takes before kernels that want whole rows; 0 without such. */
@@ -147,10 +186,25 @@ static inline int fr_grow(const FrRun *run, int n, ptrdiff_t s)
     return n;
 }
 
+/* Steps of a slot that the run covers. */
+static inline ptrdiff_t fr_steps_in(const FrRun *run, int slot)
+{
+    const ptrdiff_t last = run->length[slot] < run->last ? run->length[slot] : run->last;
+    return last > run->first ? last - run->first : 0;
+}
+
 static inline char *fr_row(const FrRun *run, const FrRows *a, int slot, ptrdiff_t s)
 {
     const ptrdiff_t t = run->reverse ? run->length[slot] - 1 - s : s;
     return a->base + t * a->time + run->row[slot] * a->batch;
+}
+
+/* State e, of those with a row for every step, of a slot after step s; `at` is that row in what is kept. */
+static inline char *fr_state_row(const FrRun *run, const FrKept *kept, int e, int slot, ptrdiff_t s, ptrdiff_t at)
+{
+    if (e == 1 && run->c.base)
+        return fr_row(run, &run->c, slot, s);
+    return kept->state[e] + at * run->plan->padded * run->plan->kernels->size;
 }
 
 #endif

@@ -6,7 +6,7 @@ cdef class Stream:
     cdef Recurrent layer
     cdef Py_ssize_t batch
     cdef Pullback call                  # its runs, one per layer
-    cdef object y0, y1, inner, memory, _check_step, _check_state
+    cdef object y0, y1, memory, _check_step, _check_state
     cdef bint odd
 
     def __init__(self, Recurrent layer, Py_ssize_t batch_size, check_step, check_state):
@@ -15,7 +15,7 @@ cdef class Stream:
         self.reset()
 
     def reset(self, state=None):
-        """Start again from ``state`` (zeros when None), with the layer's weights as they are now.
+        """Start again from ``state`` (when None, as a call of the layer does), with the layer's weights as they are now.
 
         Parameters
         ----------
@@ -24,11 +24,12 @@ cdef class Stream:
         """
         cdef Recurrent layer = self.layer
         cdef Pullback call
-        cdef FrRun *run
         cdef int l, s
-        initial = layer.initial(self._check_state(layer, state, self.batch), self.batch)
-        call = Pullback.__new__(Pullback)
+        given = self._check_state(layer, state, self.batch)
         layer.pack()
+        learns = layer.learned is not None and state is None
+        initial = layer.learned_state(self.batch) if learns else layer.initial(given, self.batch)
+        call = Pullback.__new__(Pullback)
         call.final = [layer.running(initial[s], s, self.batch) for s in range(layer.states)]
         call.layer, call.steps, call.batch = layer, 1, self.batch
         call.share(None, 1)
@@ -36,18 +37,28 @@ cdef class Stream:
         if call.runs == NULL:
             raise MemoryError()
         call.workspaces = [layer.packed]   # these weights stay alive with the stream
-        self.y0 = np.zeros((self.batch, layer.output_size), layer.dtype)
+        self.y0 = np.zeros((1, self.batch, layer.y_size), layer.dtype)
         self.y1 = np.zeros_like(self.y0)
-        self.inner = np.zeros((2, self.batch, layer.output_size), layer.dtype)
+        self.arrange(call)
         self.memory = _Buffer(max(fr_forward_scratch(&layer.plans[0], self.batch, call.members),
                                   fr_forward_scratch(&layer.plans[1], self.batch, call.members)))
         for l in range(layer.num_layers):
-            run = &call.runs[l]
-            call.lay_out(l, self.inner[(l + 1) % 2], self.inner[l % 2], False)
-            run.scratch = (<_Buffer>self.memory).data
-            run.x.batch = run.plan.input * layer.size
-            run.y.batch = layer.output_size * layer.size
+            call.lay_out(l, False)
+            call.runs[l].scratch = (<_Buffer>self.memory).data
         self.call = call
+
+    cdef int arrange(self, Pullback call) except -1:
+        """Arrays of one step: two between the layers in turn, or, with skip="output", y for all."""
+        cdef Recurrent layer = self.layer
+        call.y = self.y0
+        call.x = np.zeros((1, self.batch, layer.input_size), layer.dtype)  # a step's own comes in its place
+        if layer.skip == OUTPUT:
+            call.outputs = layer.num_layers * [call.y]
+        else:
+            inner = [np.zeros((1, self.batch, layer.plans[1].input), layer.dtype) for _ in range(2)]
+            call.outputs = [inner[l % 2] for l in range(layer.num_layers - 1)] + [call.y]
+        call.inputs = [call.x] + call.outputs[:layer.num_layers - 1]
+        return 0
 
     @property
     def state(self):
@@ -65,11 +76,13 @@ cdef class Stream:
         Returns
         -------
         y_t : ndarray
-            ``(B, H)`` or ``(H,)`` (``P`` with a projection): read-only, valid until the next step.
+            ``(B, H)`` or ``(H,)`` (``P`` with a projection, L times as wide with ``skip="output"``): read-only, valid
+            until the next step.
         """
         cdef Recurrent layer = self.layer
         cdef Pullback call = self.call
-        cdef int l, ndim = 2
+        cdef int l
+        cdef char *base
         cdef cnp.npy_intp[2] shape
         cdef bint single
         if plain(x_t, layer.type_number, 1):
@@ -84,10 +97,16 @@ cdef class Stream:
         y = self.y1 if self.odd else self.y0
         self.odd = not self.odd
         call.runs[0].x.base = <char *>cnp.PyArray_DATA(x_t)
-        call.runs[layer.num_layers - 1].y.base = <char *>cnp.PyArray_DATA(y)
+        base = <char *>cnp.PyArray_DATA(y)
+        call.runs[layer.num_layers - 1].y.base = base + (layer.y_size - layer.layer_size) * layer.size
+        if layer.skip == OUTPUT:
+            for l in range(layer.num_layers - 1):
+                call.runs[l].y.base = call.runs[l + 1].x.base = base + l * layer.layer_size * layer.size
         for l in range(layer.num_layers):
             call.run(l, 1, 0, 1)
-        shape[0], shape[1] = self.batch, layer.output_size
+            if layer.joined:
+                join(call, l, 0, 1)
+        shape[0], shape[1] = self.batch, layer.y_size
         view = cnp.PyArray_SimpleNewFromData(1 if single else 2, &shape[1] if single else shape, layer.type_number,
                                              cnp.PyArray_DATA(y))
         cnp.PyArray_CLEARFLAGS(view, cnp.NPY_ARRAY_WRITEABLE)

@@ -9,6 +9,8 @@ computed before all checks of a call have passed.
     scalars     numbers, choices, dtypes, generators, paths
     arrays      kind, shape and dtype of arrays
     recurrent   sizes, inputs, states, gradients and streams of recurrent layers
+    sequences   pooling, delays, initial parameters, truncated BPTT, trees
+    diagnostics what can be looked at
     modules     modules, their parameters, pullbacks
     losses      arguments of the losses
     optimizers  hyperparameters and states of optimisers
@@ -21,6 +23,16 @@ Imports numpy only; each module only from those above it. The rest of the packag
 """
 
 from .arrays import floating, given, indices, last_axis, real_array, same_dtype
+from .diagnostics import (
+    hidden_state,
+    known_parameters,
+    of_class,
+    recurrent_weights,
+    results,
+    step,
+    supported_cell,
+    thresholds,
+)
 from .files import refuse_file, tensors_to_write
 from .losses import broadcast_weights, cross_entropy, ctc, elementwise
 from .modules import (
@@ -39,12 +51,17 @@ from .recurrent import (
     activations,
     alone,
     equal_widths,
+    has_cell_states,
+    has_recurrence,
+    has_regulariser,
+    learnable_state,
     output_gradients,
     recurrent_inputs,
     recurrent_sizes,
     recurrent_state,
     stream_input,
     streamable,
+    zoneout,
 )
 from .scalars import (
     MAX_THREADS,
@@ -62,4 +79,5 @@ from .scalars import (
     same,
     thread_variable,
 )
+from .sequences import acyclic, delayed, initialisation, loss_result, pooled, recurrent_layer, tree, truncated
 from .texts import alphabet, known_characters, text, text_length

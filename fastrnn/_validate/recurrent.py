@@ -4,7 +4,7 @@ import numpy as np
 
 from .arrays import converted, real_array, sequence_lengths
 from .messages import described, shape_text
-from .scalars import one_of, real
+from .scalars import boolean, one_of, probability, real
 
 MAX_SIZE = 2**24  # of a layer: keeps every index of a weight matrix far from overflow
 
@@ -49,6 +49,29 @@ def activations(value, count):
     return [activation(entry, f"activations[{i}]") for i, entry in enumerate(value)]
 
 
+def zoneout(value, states):
+    """Probabilities of h and of c; one number is for both."""
+    if isinstance(value, (tuple, list)):
+        if states == 1 or len(value) != 2:
+            expected = "a number" if states == 1 else "a number or (z_h, z_c)"
+            raise ValueError(f"zoneout: expected {expected}, got {described(value)}")
+        return tuple(probability(z, f"zoneout[{i}]") for i, z in enumerate(value))
+    z = probability(value, "zoneout")
+    return z, z if states > 1 else 0.0
+
+
+def has_regulariser(layer, p, name):
+    """An option that only RNN, LSTM and GRU have."""
+    if p and not layer._regularised:
+        raise ValueError(f"{name}: expected 0, since {type(layer).__name__} does not have it, got {described(p)}")
+
+
+def has_recurrence(layer, p, name):
+    """An option of layers in which h enters a weight."""
+    if p and "weight_hh_l0" not in layer.parameters:
+        raise ValueError(f"{name}: expected 0, since {type(layer).__name__} has no weight_hh, got {described(p)}")
+
+
 def alone(name, others):
     """An option that goes with none of these."""
     for other, value in others.items():
@@ -56,14 +79,33 @@ def alone(name, others):
             raise ValueError(f"{other}: expected none with {name}, got {value!r}")
 
 
-def equal_widths(cell, input_size, hidden_size, num_layers, directions):
-    """Sizes of a cell that adds its input to H units."""
+def equal_widths(cell, input_size, hidden_size, num_layers, inner_size, skip):
+    """Sizes of a cell that adds its input to H units; ``inner_size``: that of the layers after the first."""
     if input_size != hidden_size:
         raise ValueError(f"input_size: expected hidden_size {hidden_size}, for {cell}, got {input_size}")
-    if num_layers > 1 and directions > 1:
+    if num_layers > 1 and inner_size != hidden_size:
+        problem = "bidirectional: expected False, or another merge than 'concat',", "True"
+        if skip == "input":
+            problem = "skip: expected 'none', 'output' or 'residual'", "'input'"
         raise ValueError(
-            f"bidirectional: expected False with several layers of {cell}, whose inputs must be {hidden_size} wide, got True"
+            f"{problem[0]} with several layers of {cell}, whose inputs must be {hidden_size} wide, got {problem[1]}"
         )
+
+
+def learnable_state(value, cell, empty):
+    """``learn_state``: whether the initial states are parameters; ``empty``: what each state is without one."""
+    value = boolean(value, "learn_state")
+    if value and any(empty):
+        raise ValueError(f"learn_state: expected False for {cell}, whose empty state is not 0, got True")
+    return value
+
+
+def has_cell_states(value, cell, states):
+    """``return_cell_states``: whether a layer of these states returns its cell states."""
+    value = boolean(value, "return_cell_states")
+    if value and "c" not in states:
+        raise ValueError(f"return_cell_states: expected False for {cell}, which has no cell state, got True")
+    return value
 
 
 def recurrent_inputs(layer, x, state=None, lengths=None):
@@ -117,7 +159,7 @@ def recurrent_state(layer, state, batch, unbatched=False, name="state"):
     return _states_converted(layer, states, unbatched)
 
 
-def output_gradients(layer, dy, dstate, y_shape, batch, unbatched):
+def output_gradients(layer, dy, dc_seq, dstate, y_shape, c_shape, batch, unbatched):
     """The arguments of a recurrent layer's pullback, checked and in the layer's own form.
 
     Parameters
@@ -126,10 +168,14 @@ def output_gradients(layer, dy, dstate, y_shape, batch, unbatched):
         As for ``recurrent_inputs``.
     dy : array_like or None
         In the layout of the ``y`` the user got.
+    dc_seq : array_like or None
+        In the layout of the ``c_seq`` the user got.
     dstate : array_like, tuple or None
         In the form of the state the user got; each may be None.
     y_shape : tuple of int
         3-D: of ``y`` with its batch axis, also when ``unbatched``.
+    c_shape : tuple of int or None
+        Of ``c_seq``; None if there is none.
     batch : int
     unbatched : bool
 
@@ -137,19 +183,23 @@ def output_gradients(layer, dy, dstate, y_shape, batch, unbatched):
     -------
     dy : ndarray or None
         ``y_shape``, C-contiguous, in the layer's dtype.
+    dc_seq : ndarray or None
+        The same of ``c_shape``.
     dstates : tuple of ndarray or None
         ``(L*D, B, width)`` each.
     """
+    if dc_seq is not None and c_shape is None:
+        raise ValueError(f"dc_seq: expected None from a layer without return_cell_states, got {described(dc_seq)}")
     batch_axis = 0 if layer.batch_first else 1
-    if dy is not None:
-        expected = tuple(y_shape)
-        if unbatched:
-            expected = expected[:batch_axis] + expected[batch_axis + 1 :]
-        dy = real_array(dy, "dy", shape=expected)
+    sequences = {"dy": (dy, y_shape), "dc_seq": (dc_seq, c_shape)}
+    for name, (array, shape) in sequences.items():
+        if array is not None:
+            expected = shape[:batch_axis] + shape[batch_axis + 1 :] if unbatched else shape
+            sequences[name] = real_array(array, name, shape=expected), shape
     dstates = _state_arrays(layer, dstate, "dstate", batch, unbatched)
-    if dy is not None:
-        dy = converted(dy, layer.dtype).reshape(y_shape)
-    return dy, _states_converted(layer, dstates, unbatched)
+    dy, dc_seq = (array if array is None else converted(array, layer.dtype).reshape(shape)
+                  for array, shape in sequences.values())  # fmt: skip
+    return dy, dc_seq, _states_converted(layer, dstates, unbatched)
 
 
 def streamable(layer):

@@ -15,8 +15,8 @@ engine, is never imported by the package, and checks no input. Comments cite equ
     slstm        (SL)            sLSTM
     tree         (T)             tree_forward, tree_backward: the child-sum tree LSTM
     cells                        the table of cells: parameters, states, kinks
-    walk         (S)             walk_forward, walk_backward: the one time loop of all cells;
-                                 forward, backward: layers, directions, dropout
+    walk         (S)             walk_forward, walk_backward: the one time loop of all cells
+    stack        (S) (H) (D)     forward, backward: layers, directions, how they are joined, masks
     numeric                      central_difference
 
 A cell, one ``*_forward`` and below it one ``*_backward``, works on the ``n`` sequences that are alive at a time step:
@@ -36,13 +36,14 @@ from .functions import FUNCTIONS, function_of, sigmoid
 from .numeric import central_difference
 from .products import linear_backward, linear_forward, preactivation, product_forward
 from .spec import Cell, Local, Spec
+from .stack import Noise, Tape, backward, forward
 from .tree import tree_backward, tree_forward, tree_parameter_shapes
-from .walk import Tape, backward, forward, valid_steps
+from .walk import valid_steps
 
 __all__ = [
-    "FUNCTIONS", "Cell", "Local", "Spec", "Tape", "backward", "cell_of", "central_difference", "forward",
-    "function_of", "has_kinks", "join_state", "kink_margin", "linear_backward", "linear_forward", "local_parameters",
-    "local_shapes", "parameter_shapes", "places", "preactivation", "product_forward", "random_parameters", "random_state",
-    "sigmoid", "split_state", "state_names", "state_shapes", "tree_backward", "tree_forward",
-    "tree_parameter_shapes", "valid_steps",
+    "Cell", "FUNCTIONS", "Local", "Noise", "Spec", "Tape", "backward", "cell_of", "central_difference",
+    "forward", "function_of", "has_kinks", "join_state", "kink_margin", "linear_backward", "linear_forward",
+    "local_parameters", "local_shapes", "parameter_shapes", "places", "preactivation", "product_forward",
+    "random_parameters", "random_state", "sigmoid", "split_state", "state_names", "state_shapes",
+    "tree_backward", "tree_forward", "tree_parameter_shapes", "valid_steps",
 ]  # fmt: skip

@@ -39,8 +39,11 @@ def places(spec):
 
 
 def parameter_shapes(spec):
-    """Ordered dict: name -> shape, per layer and direction."""
-    return {name + suffix: shape for l, _, suffix in places(spec) for name, shape in local_shapes(spec, l).items()}
+    """Ordered dict: name -> shape, per layer and direction; then the learned states (L*D, .)."""
+    shapes = {name + suffix: shape for l, _, suffix in places(spec) for name, shape in local_shapes(spec, l).items()}
+    if spec.learn_state:
+        shapes |= {f"{name}0": (rows, width) for name, (rows, _, width) in state_shapes(spec, 0).items()}
+    return shapes
 
 
 def random_parameters(spec, rng, scale=None):

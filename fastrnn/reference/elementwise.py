@@ -1,4 +1,4 @@
-"""Groups (SR), (MG), (ML): cells without a product of h, whose products can all be done at once; SRU, minGRU, minLSTM."""
+"""Groups (SR), (MG), (ML): cells without a product of h, so one product does all steps; SRU, minGRU, minLSTM."""
 
 from .functions import SIGMOID, softplus
 from .products import blocks, gates, linear_backward, linear_forward, stacked

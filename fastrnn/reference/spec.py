@@ -29,6 +29,10 @@ class Spec:
     proj_size: int = 0
     reset_after: bool = True
     forget: str = "sigmoid"  # or "exp": SLSTM
+    zoneout: float | tuple | None = None  # of h, of an LSTM (h, c)
+    merge: str = "concat"  # "sum", "mean", "mul"
+    skip: str = "none"  # "input", "output", "residual"
+    learn_state: bool = False
 
     @property
     def directions(self):
@@ -40,9 +44,25 @@ class Spec:
         """Width of h: P with a projection, otherwise H."""
         return self.proj_size or self.hidden_size
 
+    @property
+    def layer_output_size(self):
+        """Width of what a layer puts out (H1)."""
+        return self.output_size * (self.directions if self.merge == "concat" else 1)
+
+    @property
+    def total_output_size(self):
+        """Width of y (H3)."""
+        return self.layer_output_size * (self.num_layers if self.skip == "output" else 1)
+
     def layer_input_size(self, layer):
-        """Width of what a layer reads."""
-        return self.input_size if layer == 0 else self.directions * self.output_size
+        """Width of what a layer reads (H2)."""
+        if layer == 0:
+            return self.input_size
+        return self.layer_output_size + (self.input_size if self.skip == "input" else 0)
+
+    def is_residual(self, layer):
+        """(H4) Is what a layer reads added to its output?"""
+        return self.skip == "residual" and self.layer_input_size(layer) == self.layer_output_size
 
 
 @lru_cache
@@ -57,16 +77,21 @@ def functions_of(spec):
 
 
 class Local(NamedTuple):
-    """What a cell sees of its place: the layer, the parameters without suffix, the mask on h that enters products."""
+    """What a cell sees of its place in the stack."""
 
     spec: Spec
-    p: dict
-    mask: Any = 1.0  # (n, H or P)
+    p: dict  # parameters without suffix
+    mask: Any = 1.0  # (D3), (D13) (B, H or P), times h wherever a product sees it
+    zoneout: Any = None  # (D4) (D5) None, or for each state (T, B, .)
 
     @property
     def functions(self):
         """Those that the layer may choose."""
         return functions_of(self.spec)
+
+    def of(self, alive):
+        """The same for some of the sequences."""
+        return self._replace(mask=self.mask[alive])
 
 
 class Cell(NamedTuple):

@@ -120,17 +120,17 @@ static Arrays evaluate(const FrKernels *k, int cell, int hidden, int projection,
     for (int b = 0; b < B; b++)
         steps += length[b];
     char *packed = aligned(plan.packed * size), *packed_back = aligned(plan.packed_back * size);
-    char *work = aligned(fr_workspace(&plan, steps));
+    char *work = aligned(fr_workspace(&plan, steps, 0));
     char *scratch = aligned(fr_forward_scratch(&plan, B, members)), *scratch_back = aligned(fr_backward_scratch(&plan, B, members));
     fr_pack(&plan, &p, packed);
     fr_pack_back(&plan, &p, packed_back);
     FrRun run = {
         .plan = &plan, .reverse = reverse, .count = B, .members = members, .row = row, .length = length,
-        .x = rows(x, input, size), .y = rows(y, plan.output, size), .packed = packed, .ws = work, .ws_rows = steps,
+        .x = rows(x, input, size), .y = rows(y, plan.output, size), .packed = packed, .ws = work, .ws_rows = steps, .last = T,
         .scratch = scratch,
     };
     memcpy(run.state, state, sizeof state);
-    fr_forward(&run, 1, 0, T);
+    fr_forward(&run, 1);
     FrBack back = {
         .run = &run, .dy = rows(dy, plan.output, size), .dx = rows(dx, input, size),
         .dx_add = plan.cell->reads_x, .packed_back = packed_back, .grads = d_p, .members = members, .scratch = scratch_back,

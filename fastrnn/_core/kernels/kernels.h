@@ -39,6 +39,10 @@ typedef struct FrProduct {
 enum FrSlot {
     FR_PREV,     /* h_{t-1}                                                                           */
     FR_OUT,      /* what the stage computes: h_t, or the operand of the next stage                    */
+    FR_OPERAND,  /* h_{t-1} as it enters R: after its dropout, if there is one                        */
+    FR_DROP,     /* that dropout's factors, or NULL                                                   */
+    FR_ZONE_H,   /* zoneout: the share of h_{t-1} in h_t, or NULL                                     */
+    FR_ZONE_C,   /* the same for c                                                                    */
     FR_X,        /* x_t, for cells in which it is as wide as h                                        */
     FR_DX,       /* dL/dx_t, to be added to                                                           */
     FR_DY,       /* dL/dy_t; the pointer array is NULL when there is none                             */
@@ -65,6 +69,7 @@ typedef struct FrOptions {
     FrActivation activation[3]; /* in ONNX's order: RNN f; GRU f, g; LSTM f, g, h                     */
     double clip;                /* of pre-activations; infinity: none                                 */
     double scale;               /* SRU's alpha                                                        */
+    double zone[2];             /* zoneout of h and of c                                              */
     int residual, exp_forget;
 } FrOptions;
 
@@ -164,10 +169,13 @@ typedef struct FrKernels {
     void (*pack_vector)(const void *from, const void *also, ptrdiff_t count, int scalar, ptrdiff_t padded, void *out);
     void (*pack_transposed)(const FrMatrix *, const void *w, void *panels);
     void (*add)(const void *src, void *dst, ptrdiff_t n); /* dst += src                              */
+    void (*multiply)(const void *a, const void *b, ptrdiff_t n, void *out);
+    void (*fill)(double value, ptrdiff_t n, void *out);
     void (*columns)(const void *const *rows, ptrdiff_t n, ptrdiff_t first, int count, int wide, void *out);
     void (*sum)(const void *rows, ptrdiff_t step, ptrdiff_t n, int vectors, void *out);
     void (*panel)(const void *b, ptrdiff_t step, ptrdiff_t column, ptrdiff_t depth, ptrdiff_t count, ptrdiff_t wide,
                   void *out);
+    void (*mask)(uint64_t seed, double share, ptrdiff_t n, void *out); /* ones, as many as `share` says, and zeros */
     void (*math[FR_MATHS])(const void *src, void *dst, ptrdiff_t n);
     double (*multiply_adds)(void *vector, ptrdiff_t rounds); /* operations done: what the core can do at most */
 } FrKernels;
