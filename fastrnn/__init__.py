@@ -5,9 +5,11 @@
     serialize   save, load                         threads     how many threads work
     pooling     pool                               delay       delay
     init        initial parameters                 tbptt       truncated BPTT
-    tree        TreeLSTM
+    tree        TreeLSTM                           diagnostics what gradients do; imported when first used
     reference   the equations in NumPy, to compare with; never imported by the package
 """
+
+from importlib import import_module as _import_module
 
 from . import init, losses, optim
 from ._core.engine import version as __version__
@@ -37,6 +39,12 @@ from .variants import (
 __all__ = [
     "GRU", "LSTM", "MGU", "MUT1", "MUT2", "MUT3", "RNN", "SLSTM", "SRU", "Dropout", "Embedding", "FastGRNN", "FastRNN",
     "IndRNN", "Linear", "MinGRU", "MinLSTM", "MultiplicativeLSTM", "Sequential", "TreeLSTM",
-    "delay", "get_num_threads", "init", "load", "losses", "num_threads", "optim", "pool", "save", "set_num_threads",
-    "show_config", "tbptt",
+    "delay", "diagnostics", "get_num_threads", "init", "load", "losses", "num_threads", "optim", "pool", "save",
+    "set_num_threads", "show_config", "tbptt",
 ]  # fmt: skip
+
+
+def __getattr__(name):
+    if name == "diagnostics":
+        return _import_module(".diagnostics", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

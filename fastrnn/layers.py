@@ -20,9 +20,9 @@ class Recurrent(engine.Recurrent, Module):
     _takes_lengths = True
 
     def _build(self, cell, sizes, options, *, inner=None, engine_options=None, bias=True, batch_first=False,
-               dropout=0.0, input_dropout=0.0, recurrent_dropout=0.0, weight_drop=0.0, zoneout=0.0,
-               bidirectional=False, merge="concat", skip="none", learn_state=False,
-               return_cell_states=False, dtype="float32", rng=None):  # fmt: skip
+               dropout=0.0, input_dropout=0.0, recurrent_dropout=0.0, weight_drop=0.0, zoneout=0.0, bidirectional=False,
+               merge="concat", skip="none", learn_state=False, return_cell_states=False, checkpoint=None,
+               dtype="float32", rng=None):  # fmt: skip
         """Check the arguments, allocate and draw the parameters, plan the engine.
 
         ``options`` are the constructor's arguments that are not common to all layers, ``engine_options`` what the
@@ -45,6 +45,8 @@ class Recurrent(engine.Recurrent, Module):
         self.state_sizes = tuple(proj_size or hidden_size if name == "h" else hidden_size for name in row.states)
         self.dropout = dropout
         self.rng = rng
+        self._checkpoint = None if checkpoint is None else _validate.positive_int(checkpoint, "checkpoint")
+        self._keep_states_every(checkpoint or 0)
         self._zoneout = _validate.zoneout(zoneout, len(row.states))
         _validate.has_regulariser(self, any(self._zoneout) and zoneout, "zoneout")
         specs = _parameter_specs(row, CELLS[inner], self._bias, sizes, directions, inner_input)
@@ -88,6 +90,11 @@ class Recurrent(engine.Recurrent, Module):
     @dropout.setter
     def dropout(self, p):
         self._dropout = _validate.probability(p, "dropout")
+
+    @property
+    def checkpoint(self):
+        """Steps between the states that ``vjp`` keeps, or None: it keeps all."""
+        return self._checkpoint
 
     def _draw_masks(self, widths, batch, weights):
         """The masks of one ``vjp``, but for those of ``dropout``."""
@@ -136,7 +143,7 @@ class Recurrent(engine.Recurrent, Module):
         config |= self._options
         return config | {
             "bias": self._bias, "batch_first": self.batch_first, "dropout": self.dropout, **self._rates,
-            "bidirectional": self.bidirectional, **self._stack, "dtype": self.dtype.name,
+            "bidirectional": self.bidirectional, **self._stack, "checkpoint": self._checkpoint, "dtype": self.dtype.name,
         }  # fmt: skip
 
     def stream(self, batch_size=1):
@@ -233,6 +240,10 @@ _COMMON = """
         Calls return ``y, state, c_seq``, and ``vjp`` ``y, state, c_seq, pullback``, whose pullback takes ``dc_seq=``:
         ``c_seq (T, B, D*H)`` holds the cell states of the last layer, both directions' whatever ``merge``. Of layers
         that have a cell state c; a stream has it in ``state``.
+    checkpoint : int, optional
+        For long sequences: ``vjp`` keeps the states every so many steps, rounded up to whole blocks of the backward
+        pass, which runs each stretch again; all results have the same bits (Chen 2016; Gruslys 2016). ``x`` is then not
+        copied and must stay as it is until the pullback has run. None keeps all.
     dtype : "float32" or "float64"
     rng : None, int or numpy.random.Generator
         Draws the initial parameters, U(-1/sqrt(H), 1/sqrt(H)), and the dropout masks.

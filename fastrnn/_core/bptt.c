@@ -82,6 +82,13 @@ static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char
     return shared + (used - shared) / (rank + 1) * members;
 }
 
+ptrdiff_t fr_backward_steps(const FrPlan *plan, int count)
+{
+    Scratch w;
+    lay_out(plan, count, 1, 0, NULL, &w);
+    return w.steps;
+}
+
 size_t fr_backward_scratch(const FrPlan *plan, int count, int members)
 {
     Scratch unused;
@@ -266,7 +273,7 @@ static void slot_pointers(const FrBack *back, const Scratch *w, ptrdiff_t s, int
             w->dy[j] = fr_row(run, &back->dy, j, s);
         for (int e = 1; e < plan->cell->states; e++) {
             w->cell[e][j] = fr_state_row(run, &w->kept, e, j, s, kept + j);
-            w->cell_prev[e][j] = s ? fr_state_row(run, &w->kept, e, j, s - 1, kept - n_prev + j)
+            w->cell_prev[e][j] = s > run->first ? fr_state_row(run, &w->kept, e, j, s - 1, kept - n_prev + j)
                                    : back->state0[e] ? (char *)back->state0[e] + run->row[j] * c_row : w->zeros;
         }
     }
@@ -514,7 +521,8 @@ static void input_gradients(const FrBack *back, Scratch *w, ptrdiff_t rows)
     }
 }
 
-static void begin(const FrBack *back, Scratch *w)
+/* `anew`: nothing of this run has been gone back through. */
+static void begin(const FrBack *back, Scratch *w, int anew)
 {
     const FrRun *run = back->run;
     const FrPlan *plan = run->plan;
@@ -528,7 +536,7 @@ static void begin(const FrBack *back, Scratch *w)
             w->drop[j] = fr_at(plan, run->drop, (ptrdiff_t)run->row[j] * plan->output);
     }
     fr_phase_begin(&w->me, 1);
-    if (!fr_phase_next(&w->me)) {
+    if (!fr_phase_next(&w->me) && anew) {
         memset(w->zeros, 0, (widest(plan) + FR_MAX_WIDTH * VL) * size);
         memset(w->vectors, 0, plan->cell->vectors.count * plan->padded * size);
         for (int i = 0; i < plan->stages; i++) { /* hidden blocks that hold no unit are never written */
@@ -549,14 +557,14 @@ static void backward(const FrBack *back, int rank)
     if (fr_finished(&w.me))
         return;
     fr_lay_out_kept(plan, run->ws_rows, run->drop != NULL, run->ws, &w.kept);
-    begin(back, &w);
 
     const ptrdiff_t steps = run->count ? run->length[0] : 0;
     ptrdiff_t kept = 0;
     for (int j = 0; j < run->count; j++)
-        kept += run->length[j];
-    int live = 0; /* slots alive at the step after the one at hand */
-    for (ptrdiff_t last = steps, first; last > 0; last = first) {
+        kept += fr_steps_in(run, j);
+    int live = fr_shrink(run, run->count, run->last); /* slots alive at the step after the one at hand */
+    begin(back, &w, !live);
+    for (ptrdiff_t last = run->last < steps ? run->last : steps, first; last > run->first; last = first) {
         first = (last - 1) / w.steps * w.steps;
         ptrdiff_t rows = 0;
         for (ptrdiff_t s = first, n = run->count; s < last; s++) {
@@ -576,7 +584,7 @@ static void backward(const FrBack *back, int rank)
         parameter_gradients(back, &w, rows, live);
         input_gradients(back, &w, rows);
     }
-    if (!live)
+    if (!live || run->first)
         return;
     Sweep end = through_recurrence(&plan->stage[0], w.rows);
     FrTile tile = {.slot = {[FR_OUT] = w.dh, [FR_DROP] = run->drop ? w.drop : NULL}};

@@ -46,6 +46,7 @@ cdef extern from "sequence.h" nogil:
         int reverse, count, members
         const int *row
         const Py_ssize_t *length
+        Py_ssize_t first, last
         FrRows x, y, c
         const char *packed
         char **state
@@ -64,7 +65,8 @@ cdef extern from "sequence.h" nogil:
         FrParameters grads
         int members
         char *scratch
-    void fr_forward(const FrRun *, int, Py_ssize_t, Py_ssize_t)
+    void fr_forward(const FrRun *, int)
+    Py_ssize_t fr_backward_steps(const FrPlan *, int)
     void fr_backward(const FrBack *, int)
     size_t fr_forward_scratch(const FrPlan *, int, int)
     size_t fr_backward_scratch(const FrPlan *, int, int)

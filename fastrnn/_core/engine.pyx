@@ -169,6 +169,7 @@ cdef class Recurrent:
     """What the layers are made of: their sizes, plans, packed weights and calls."""
     cdef public Py_ssize_t _version, _editing
     cdef public double _dropout
+    cdef Py_ssize_t checkpoint          # steps between states that a vjp keeps; 0: it keeps all it needs
     cdef public bint _masked            # a vjp draws masks other than those of _dropout
     cdef readonly int input_size, hidden_size, num_layers, num_directions, output_size
     cdef int merge, skip                # see stack.pxi
@@ -176,7 +177,8 @@ cdef class Recurrent:
     cdef bint cell_states               # a call returns those of the last layer, too
     cdef Py_ssize_t layer_size, y_size  # widths of what a layer passes on, and of y
     cdef int states, hidden_states      # of the cell; the first so many of them are the engine's own business
-    cdef tuple empty                    # what each state is without a given one
+    cdef tuple empty                    # what each state is without a given one ...
+    cdef bint fills                     # ... is not zeros for all
     cdef readonly bint batch_first
     cdef int size, type_number
     cdef FrPlan *plans                  # of the first layer, and of the others
@@ -221,6 +223,7 @@ cdef class Recurrent:
         self.hidden_states = self.states - len(empty)
         self.empty = self.hidden_states * (0.0,) + empty
         self.cell_states = cell_states
+        self.fills = any(self.empty)
         self.merge, self.skip = MERGES.index(merge), SKIPS.index(skip)
         self.merging = self.merge and num_directions == 2
         self.layer_size = self.output_size if self.merging else self.output_size * num_directions
@@ -241,6 +244,10 @@ cdef class Recurrent:
         for i, (v, g) in enumerate(zip(values, gradients)):
             point(&self.value_pointers[i], v)
             point(&self.gradient_pointers[i], g)
+
+    def _keep_states_every(self, Py_ssize_t steps):
+        """A vjp keeps states only, so far apart, and backward computes the rest again."""
+        self.checkpoint = steps
 
     def _learn(self, values, gradients):
         """The initial states that are parameters, in the order of the states a caller sees."""
@@ -352,11 +359,11 @@ cdef class Recurrent:
         cdef int i, rows = self.num_layers * self.num_directions
         if state is None:
             given = self.states * (None,)
-        elif type(state) is tuple:
-            given = self.hidden_states * (None,) + <tuple>state
         else:
-            given = self.hidden_states * (None,) + (state,)
-        if any(self.empty):
+            given = <tuple>state if type(state) is tuple else (state,)
+            if self.hidden_states:
+                given = self.hidden_states * (None,) + given
+        if self.fills:
             given = tuple([np.full((rows, batch, self.hidden_size), empty, self.dtype) if empty and part is None else part
                            for empty, part in zip(self.empty, given)])
         return given
@@ -464,7 +471,9 @@ cdef class Recurrent:
         ``c_seq``, read-only, comes before ``pullback``, which takes ``dc_seq=None``, its gradient.
         """
         cdef Pullback call = self.begin(x, state, lengths)
-        call.x, call.initial = owned(call.x), tuple([owned(part) for part in call.initial])
+        if not self.checkpoint:
+            call.x = owned(call.x)
+        call.initial = tuple([owned(part) for part in call.initial])
         y = call.evaluate(True)
         y.flags.writeable = False
         final, call.final = call.final, None

@@ -18,13 +18,15 @@ cdef class Pullback:
     cdef object cells                   # cell states of the last layer, or None
     cdef tuple initial                  # states as given; None is zeros
     cdef list final                     # states, rewritten by the runs
-    cdef list inputs, outputs, masks    # by layer: what it reads, what its runs compute, dropout of what it passes on, or None
-    cdef list unmasked                  # by layer: what it reads without the masks of its input; None without these
+    cdef list inputs, outputs, masks    # by layer: what it reads, what its runs compute, dropout of what it passes on
     cdef object drawn                   # other masks of the layer (regularisers.Masks), or None
+    cdef list fed                       # by layer: what it reads, under its mask, if there is one
+    cdef FrRows *unmasked               # the same by layer without the mask
     cdef list dropped                   # by layer and direction: weight_hh under its mask, packed, packed back
     cdef list workspaces                # by layer and direction and part
     cdef Py_ssize_t *lengths            # of every slot
     cdef int *rows                      # batch row of every slot; slots are ordered part by part
+    cdef list marks                     # with checkpoints, by layer: the states before each segment of steps
     cdef int parts                      # sets of sequences ...
     cdef int members                    # ... and the threads that share each
     cdef FrRun *runs                    # [layer][direction][part]
@@ -32,6 +34,7 @@ cdef class Pullback:
     def __dealloc__(self):
         free(self.lengths)
         free(self.runs)
+        free(self.unmasked)
 
     cdef int first_slot(self, int part) noexcept:
         cdef int each = <int>(self.batch // self.parts), larger = <int>(self.batch % self.parts)
@@ -86,10 +89,6 @@ cdef class Pullback:
             return self.window(rows, array, l * layer.layer_size if layer.skip == OUTPUT else 0, layer.batch_first)
         return self.window(rows, array, 0, False)
 
-    cdef int reads(self, FrRows *rows, object array, int l) except -1:
-        """Points `rows` at what goes into layer l: x, what the layer before passes on, or an array of its own."""
-        return self.window(rows, array, 0, self.layer.batch_first) if array is self.x else self.place(rows, array, l - 1)
-
     cdef object inner(self, Py_ssize_t steps, Py_ssize_t width):
         """An array between layers."""
         cdef cnp.npy_intp[3] shape
@@ -100,10 +99,8 @@ cdef class Pullback:
         """Arrays, of `block` steps, for what layer l computes; returns the one it passes on."""
         cdef Recurrent layer = self.layer
         cdef bint last = l == layer.num_layers - 1, beside = layer.skip == OUTPUT
-        mask = None
-        if self.masks is not None and not last:
-            mask = layer._mask((self.steps, self.batch, layer.layer_size))
-            self.masks.append(mask)
+        mask = layer._mask((self.steps, self.batch, layer.layer_size)) if keep and layer._dropout and not last else None
+        self.masks.append(mask)
         on = self.y if last or beside and mask is None else self.inner(block, layer.plans[1].input)
         if layer.merging and l and not keep:
             self.outputs.append(self.outputs[0])
@@ -112,10 +109,6 @@ cdef class Pullback:
         else:
             self.outputs.append(self.y if beside else on)
         return on
-
-    cdef object mask(self, int l):
-        """Dropout of what layer l passes on, or None."""
-        return None if self.masks is None or l == self.layer.num_layers - 1 else self.masks[l]
 
     cdef int lay_out(self, int l, bint keep) except -1:
         """Fills the runs of one layer."""
@@ -134,18 +127,22 @@ cdef class Pullback:
                 run.count = self.first_slot(p + 1) - self.first_slot(p)
                 run.row = self.rows + self.first_slot(p)
                 run.length = self.lengths + self.first_slot(p)
-                self.reads(&run.x, self.inputs[l], l)
+                if l:
+                    self.place(&run.x, self.inputs[l], l - 1)
+                else:
+                    self.window(&run.x, self.x, 0, layer.batch_first)
                 self.place(&run.y, self.outputs[l], l)
                 run.y.base += d * plan.output * size
                 if self.cells is not None and l == layer.num_layers - 1:
                     self.window(&run.c, self.cells, d * plan.hidden, layer.batch_first)
-                run.packed = (<_Buffer>(self.packed_dropped(at) if self.dropped is not None else layer.packed[at])).data
+                run.packed = (<_Buffer>(layer.packed[at] if self.dropped is None else self.packed_dropped(at))).data
                 for s in range(layer.states):
                     run.state[s] = data_of(self.final[s]) + at * self.batch * layer.width(s) * size
                 if keep:
+                    run.first, run.last = 0, self.segment(plan, run.count)
                     rows = 0
                     for i in range(run.count):
-                        rows += run.length[i]
+                        rows += min(run.length[i], run.last)
                     if self.drawn is not None:
                         run.zone_key = <unsigned long long>self.drawn.key + at * <unsigned long long>0x9e3779b97f4a7c15
                         if self.drawn.recurrent is not None:
@@ -170,15 +167,45 @@ cdef class Pullback:
         return self.dropped[at][0]
 
     cdef int draw(self) except -1:
-        """The masks of this call, but for those of dropout."""
+        """Draws the masks, but for those between layers."""
         cdef Recurrent layer = self.layer
-        cdef int l
-        widths = [layer.plan(l).input for l in range(layer.num_layers)]
+        cdef int l, layers = layer.num_layers
+        widths = [layer.plan(l).input for l in range(layers)]
         self.drawn = layer._draw_masks(widths, self.batch, layer.recurrent_weights)
         if self.drawn.weights is not None:
-            self.dropped = layer.num_layers * layer.num_directions * [None]
+            self.dropped = layers * layer.num_directions * [None]
         if self.drawn.inputs is not None:
-            self.unmasked = []
+            self.fed = []
+            self.unmasked = <FrRows *>calloc(layers, sizeof(FrRows))
+            if self.unmasked == NULL:
+                raise MemoryError()
+        return 0
+
+    cdef FrRows reads(self, int l) noexcept:
+        """What layer l reads, without its mask."""
+        if self.unmasked != NULL:
+            return self.unmasked[l]
+        return self.runs[l * self.layer.num_directions * self.parts].x
+
+    cdef int feed(self, int l, int tasks) except -1:
+        """Puts what layer l reads under its mask."""
+        cdef FrRun *runs = self.runs + l * tasks
+        cdef FrRows to
+        cdef int i
+        self.unmasked[l] = runs.x
+        self.fed.append(self.inner(self.steps, runs.plan.input))
+        self.window(&to, self.fed[l], 0, False)
+        self.under_mask(l, &runs.x, &to)
+        for i in range(tasks):
+            runs[i].x = to
+        return 0
+
+    cdef int under_mask(self, int l, const FrRows *rows, const FrRows *to) except -1:
+        """to = rows under the mask of what layer l reads, the same at all steps."""
+        cdef FrRows mask
+        cdef Py_ssize_t width = self.layer.plan(l).input
+        mask.base, mask.time, mask.batch = data_of(self.drawn.inputs[l]), 0, width * self.layer.size
+        combine(self, MUL, rows, &mask, to, width, 0, self.steps)
         return 0
 
     cdef object evaluate(self, bint keep):
@@ -186,6 +213,7 @@ cdef class Pullback:
         cdef Recurrent layer = self.layer
         cdef Py_ssize_t T = self.steps, B = self.batch, block = T, first = 0, last
         cdef int l, s, layers = layer.num_layers, tasks = layer.num_directions * self.parts
+        cdef bint joined = layer.joined or keep and layer._dropout and layers > 1
         cdef cnp.npy_intp[3] shape
         self.final = [layer.running(self.initial[s], s, B) for s in range(layer.states)]
         shape[0], shape[1] = (B, T) if layer.batch_first else (T, B)
@@ -197,24 +225,26 @@ cdef class Pullback:
         self.runs = <FrRun *>calloc(layers * tasks + 1, sizeof(FrRun))
         if self.runs == NULL:
             raise MemoryError()
-        self.inputs, self.outputs = [], []
         if T == 0 or B == 0:
             return y
+        if layers == 1 and not keep and not layer.joined: # a step should cost no more than this
+            self.outputs = [y]
+            scratch = layer.take_scratch(self)
+            self.lay_out(0, False)
+            layer.lend_scratch(scratch, self.runs, tasks)
+            self.run(0, tasks, 0, T)
+            layer.scratch = scratch
+            self.y = None
+            return y
+        self.inputs, self.outputs, self.masks, self.workspaces, self.marks = [], [], [], [], []
 
         if layers > 1 and not keep and layer.num_directions == 1:
             block = min(T, max(1, INNER_BYTES // (B * layer.plans[1].input * layer.size)))
-        if keep:
-            self.workspaces = []
-            if layer._masked:
-                self.draw()
-            if layer._dropout and layers > 1:
-                self.masks = []
+        if keep and layer._masked:
+            self.draw()
         x = self.x
         scratch = layer.take_scratch(self)
         for l in range(layers):
-            if self.unmasked is not None:
-                self.unmasked.append(x)
-                x = self.inner(T, layer.plan(l).input)
             self.inputs.append(x)
             x = self.arrange(l, block, keep)
             self.lay_out(l, keep)
@@ -222,10 +252,13 @@ cdef class Pullback:
         while first < T:
             last = min(T, first + block)
             for l in range(layers):
-                if self.unmasked is not None:
-                    mask_input(self, l)
-                self.run(l, tasks, first, last)
-                if layer.joined or self.masks is not None:
+                if self.fed is not None:
+                    self.feed(l, tasks)
+                if keep and layer.checkpoint:
+                    self.run_segments(l, tasks)
+                else:
+                    self.run(l, tasks, first, last)
+                if joined:
                     join(self, l, first, last)
             if last < T:
                 self.move_on(block, tasks)
@@ -247,12 +280,69 @@ cdef class Pullback:
                     run.y.base -= block * run.y.time
         return 0
 
+    cdef Py_ssize_t segment(self, FrPlan *plan, int count) noexcept:
+        """Steps between two checkpoints of a part of so many sequences: whole blocks of backward's, whose weight
+        gradients are then those without checkpoints. All steps when there are none."""
+        cdef Py_ssize_t steps, least = self.layer.checkpoint
+        if not least:
+            return self.steps
+        steps = fr_backward_steps(plan, count)
+        return (least + steps - 1) // steps * steps
+
+    cdef int run_segments(self, int l, int tasks) except -1:
+        """Runs a layer segment by segment, of which the states at the beginning are kept."""
+        cdef Recurrent layer = self.layer
+        cdef Py_ssize_t k, segments = 1
+        cdef int i
+        for i in range(l * tasks, (l + 1) * tasks):
+            k = self.segment(self.runs[i].plan, self.runs[i].count)
+            segments = max(segments, (self.steps + k - 1) // k)
+        marks = []
+        rows = slice(l * layer.num_directions, (l + 1) * layer.num_directions)
+        for k in range(segments):
+            marks.append([part[rows].copy() for part in self.final])
+            self.run_segment(l, tasks, k)
+        self.marks.append(marks)
+        return 0
+
+    cdef int run_segment(self, int l, int tasks, Py_ssize_t k) except -1:
+        """Runs segment k of a layer; parts of other sizes have other segments."""
+        cdef FrRun *runs = self.runs + l * tasks
+        cdef Py_ssize_t steps
+        cdef int i
+        for i in range(tasks):
+            steps = self.segment(runs[i].plan, runs[i].count)
+            runs[i].first, runs[i].last = min(self.steps, k * steps), min(self.steps, (k + 1) * steps)
+        with nogil:
+            fr_forward(runs, tasks)
+        return 0
+
+    cdef int rerun_segment(self, int l, int d, Py_ssize_t k, list states) except -1:
+        """Fills the workspaces of one direction again from its checkpoint, which `states` takes."""
+        cdef FrRun *runs = self.runs + (l * self.layer.num_directions + d) * self.parts
+        cdef Py_ssize_t steps
+        cdef int p, s
+        for s, part in enumerate(states):
+            part[...] = self.marks[l][k][s][d]
+        for p in range(self.parts):
+            steps = self.segment(runs[p].plan, runs[p].count)
+            runs[p].first, runs[p].last = min(self.steps, k * steps), min(self.steps, (k + 1) * steps)
+            for s in range(self.layer.states):
+                runs[p].state[s] = data_of(states[s])
+        with nogil:
+            fr_forward(runs, self.parts)
+        return 0
+
     cdef int run(self, int l, int tasks, Py_ssize_t first, Py_ssize_t last) except -1:
+        cdef FrRun *runs = self.runs + l * tasks
+        cdef int i
+        for i in range(tasks):
+            runs[i].first, runs[i].last = first, last
         if self.layer.work(last - first, self.batch) < NOGIL_WORK:
-            fr_forward(self.runs + l * tasks, tasks, first, last)
+            fr_forward(runs, tasks)
         else:
             with nogil:
-                fr_forward(self.runs + l * tasks, tasks, first, last)
+                fr_forward(runs, tasks)
         return 0
 
     cdef int drop_gradients(self, int at, FrBack *backs) except -1:
@@ -280,6 +370,7 @@ cdef class Pullback:
         cdef size_t parameters = (layer.gradient_pointers[l * layer.num_directions].count * size + 63) & ~<size_t>63
         cdef FrParameters *grads
         cdef FrBack *back
+        memory_of_forward = self.scratch_again(l)
         shape[0], shape[1] = (self.batch, self.steps) if first and layer.batch_first else (self.steps, self.batch)
         shape[2] = plan.input
         dx = output_array(shape, layer.type_number, zeros)
@@ -312,8 +403,7 @@ cdef class Pullback:
                     back.grads = fr_parameters_at(grads, base + self.parts * need + p * parameters)
                     memset(back.grads.of[0], 0, parameters)
             try:
-                with nogil:
-                    fr_backward(backs, self.parts)
+                self.back_segments(l, d, backs, memory_of_forward)
                 if not direct:
                     layer.adding.acquire()
                 if self.dropped is not None:
@@ -324,12 +414,45 @@ cdef class Pullback:
                 layer.adding.release()
         return dx
 
+    cdef object scratch_again(self, int l):
+        """With checkpoints: scratch for the runs of one direction of a layer, which they then have."""
+        cdef Recurrent layer = self.layer
+        cdef int p, d, at, count = self.first_slot(self.parts) - self.first_slot(self.parts - 1)
+        if not layer.checkpoint:
+            return None
+        cdef size_t need = fr_forward_scratch(layer.plan(l), count, self.members)
+        memory = _Buffer(need * self.parts)
+        for d in range(layer.num_directions):
+            for p in range(self.parts):
+                at = (l * layer.num_directions + d) * self.parts + p
+                self.runs[at].scratch = (<_Buffer>memory).data + p * need
+        return memory
+
+    cdef int back_segments(self, int l, int d, FrBack *backs, object scratch) except -1:
+        """BPTT through one direction of a layer, with checkpoints segment by segment."""
+        cdef Recurrent layer = self.layer
+        cdef Py_ssize_t k
+        cdef int p, s
+        if not layer.checkpoint:
+            with nogil:
+                fr_backward(backs, self.parts)
+            return 0
+        states = [np.empty((self.batch, layer.width(s)), layer.dtype) for s in range(layer.states)]
+        for k in range(len(self.marks[l]) - 1, -1, -1):
+            self.rerun_segment(l, d, k, states)
+            for p in range(self.parts):
+                for s in range(1, layer.states):
+                    backs[p].state0[s] = data_of(self.marks[l][k][s]) + d * self.batch * layer.width(s) * layer.size
+            with nogil:
+                fr_backward(backs, self.parts)
+        return 0
+
     cdef object back_layers(self, object dy, object dc_seq, list dstate):
         """The same through all layers."""
         cdef Recurrent layer = self.layer
         cdef int l
         cdef bint last
-        cdef FrRows dv, dr
+        cdef FrRows dv, dr, read
         du, dx = dy, None
         if layer.skip == INPUT:
             dx = np.zeros((self.steps, self.batch, layer.input_size), layer.dtype)
@@ -337,11 +460,12 @@ cdef class Pullback:
             last, held = l == layer.num_layers - 1, None
             self.window(&dv, du, layer.y_size - layer.layer_size if last else 0, last and layer.batch_first)
             dr = dv
-            if layer.joined or self.masks is not None:
+            if layer.joined or self.masks[l] is not None:
                 held = unjoin(self, l, dy, &dr, not (last or layer.residual(l)))
             below = self.back_layer(l, dr, dc_seq if last else None, dstate)
-            if self.unmasked is not None:
-                mask_gradient(self, l, below)
+            if self.fed is not None:
+                self.window(&read, below, 0, l == 0 and layer.batch_first)
+                self.under_mask(l, &read, &read)
             if layer.joined:
                 pass_on(self, l, below, &dv, dx)
             du = below
@@ -378,7 +502,7 @@ cdef class Pullback:
         axes = (self.batch, self.steps) if layer.batch_first else (self.steps, self.batch)
         shape = *axes, layer.y_size
         cells = (*axes, layer.num_directions * layer.hidden_size) if layer.cell_states else None
-        dy, dc_seq, states = layer._check_gradients(layer, dy, dc_seq, dstate, shape, cells, self.batch, self.unbatched)
+        dy, states, dc_seq = layer._check_gradients(layer, dy, dstate, shape, self.batch, self.unbatched, dc_seq, cells)
         self.used = True
         states = layer.hidden_states * (None,) + states
         carry = [layer.running(states[s], s, self.batch) for s in range(layer.states)]
@@ -392,6 +516,6 @@ cdef class Pullback:
                 carry[s][...] = 0  # a scale: no gradient flows through it
         if self.learns:
             layer.learn(carry, self.batch)
-        self.inputs = self.outputs = self.masks = self.workspaces = self.unmasked = self.dropped = self.drawn = None
+        self.inputs = self.outputs = self.masks = self.workspaces = self.fed = self.dropped = self.drawn = self.marks = None
         self.x = self.initial = self.cells = None
         return layer.shaped(self.unbatched, dx), layer.state_of(self.unbatched, carry)

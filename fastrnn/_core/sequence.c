@@ -325,10 +325,11 @@ static void zone_mean(const FrRun *run, FrZone *z)
         }
 }
 
-/* Steps [first, last) of a run, as one of its members. */
-static void forward(const FrRun *run, int rank, ptrdiff_t first, ptrdiff_t last)
+/* A run, as one of its members. */
+static void forward(const FrRun *run, int rank)
 {
     const FrPlan *plan = run->plan;
+    const ptrdiff_t first = run->first, last = run->last;
     Scratch w;
     lay_out(plan, run->count, run->members, rank, run->scratch, &w);
     if (rank && fr_finished(&w.me))
@@ -371,18 +372,17 @@ static void forward(const FrRun *run, int rank, ptrdiff_t first, ptrdiff_t last)
 typedef struct Job {
     const FrRun *runs;
     int count;
-    ptrdiff_t first, last;
 } Job;
 
 static void task(void *context, int i)
 {
     const Job *job = context;
-    forward(&job->runs[i % job->count], i / job->count, job->first, job->last);
+    forward(&job->runs[i % job->count], i / job->count);
 }
 
-void fr_forward(const FrRun *runs, int count, ptrdiff_t first, ptrdiff_t last)
+void fr_forward(const FrRun *runs, int count)
 {
-    Job job = {runs, count, first, last};
+    Job job = {runs, count};
     for (int i = 0; i < count; i++)
         if (runs[i].members > 1)
             fr_team_begin((FrTeam *)runs[i].scratch, runs[i].members);

@@ -24,6 +24,7 @@ typedef struct FrRun {
     int members;             /* threads that share the run, by hidden blocks                  */
     const int *row;          /* batch row of each slot                                        */
     const ptrdiff_t *length; /* of each slot, descending                                      */
+    ptrdiff_t first, last;   /* steps to run                                                  */
     FrRows x, y;
     FrRows c;                /* cell states of all steps, (T, B, H); base NULL: not asked for    */
     const char *packed;
@@ -31,13 +32,15 @@ typedef struct FrRun {
     const char *drop;        /* (B, P): factors of h as it enters R, or NULL; needs ws         */
     uint64_t zone_key;       /* of the zoneout masks, with ws; without, zoneout is its mean    */
     char *ws;                /* fr_workspace bytes for backward; NULL at inference            */
-    ptrdiff_t ws_rows;       /* that it has room for                                          */
+    ptrdiff_t ws_rows;       /* that it has room for; it begins with step `first`             */
     char *scratch;           /* fr_forward_scratch bytes                                      */
 } FrRun;
 
 typedef struct FrBack {
-    const FrRun *run;        /* as given to fr_forward over all steps                         */
-    const char *state0[FR_MAX_STATES]; /* initial states; NULL is zeros                       */
+    const FrRun *run;        /* as given to fr_forward, whose steps are gone back through. Runs over parts of the
+                              * steps are taken last to first; they begin at multiples of fr_backward_steps, and the
+                              * scratch and dstate are handed on from one to the next     */
+    const char *state0[FR_MAX_STATES]; /* h before step 0, other states before run->first; NULL is zeros */
     FrRows dy, dx, dc;       /* dc: of run->c; the bases of dy and dc may be NULL             */
     int dx_add;              /* add to dx, which another direction has written; always when the cell reads x */
     char *dstate[FR_MAX_STATES]; /* as state: dL/d final state in, dL/d initial state out      */
@@ -47,9 +50,12 @@ typedef struct FrBack {
     char *scratch;           /* fr_backward_scratch bytes                                     */
 } FrBack;
 
-/* Steps [first, last) of all runs, side by side. */
-void fr_forward(const FrRun *runs, int count, ptrdiff_t first, ptrdiff_t last);
+/* All runs, side by side. */
+void fr_forward(const FrRun *runs, int count);
 void fr_backward(const FrBack *backs, int count);
+
+/* Steps of a block of the weight gradients. */
+ptrdiff_t fr_backward_steps(const FrPlan *plan, int count);
 
 size_t fr_forward_scratch(const FrPlan *plan, int count, int members);
 size_t fr_backward_scratch(const FrPlan *plan, int count, int members);

@@ -186,6 +186,13 @@ static inline int fr_grow(const FrRun *run, int n, ptrdiff_t s)
     return n;
 }
 
+/* Steps of a slot that the run covers. */
+static inline ptrdiff_t fr_steps_in(const FrRun *run, int slot)
+{
+    const ptrdiff_t last = run->length[slot] < run->last ? run->length[slot] : run->last;
+    return last > run->first ? last - run->first : 0;
+}
+
 static inline char *fr_row(const FrRun *run, const FrRows *a, int slot, ptrdiff_t s)
 {
     const ptrdiff_t t = run->reverse ? run->length[slot] - 1 - s : s;

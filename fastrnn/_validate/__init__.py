@@ -10,6 +10,7 @@ computed before all checks of a call have passed.
     arrays      kind, shape and dtype of arrays
     recurrent   sizes, inputs, states, gradients and streams of recurrent layers
     sequences   pooling, delays, initial parameters, truncated BPTT, trees
+    diagnostics what can be looked at
     modules     modules, their parameters, pullbacks
     losses      arguments of the losses
     optimizers  hyperparameters and states of optimisers
@@ -22,6 +23,16 @@ Imports numpy only; each module only from those above it. The rest of the packag
 """
 
 from .arrays import floating, given, indices, last_axis, real_array, same_dtype
+from .diagnostics import (
+    hidden_state,
+    known_parameters,
+    of_class,
+    recurrent_weights,
+    results,
+    step,
+    supported_cell,
+    thresholds,
+)
 from .files import refuse_file, tensors_to_write
 from .losses import broadcast_weights, cross_entropy, ctc, elementwise
 from .modules import (

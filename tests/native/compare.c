@@ -126,11 +126,11 @@ static Arrays evaluate(const FrKernels *k, int cell, int hidden, int projection,
     fr_pack_back(&plan, &p, packed_back);
     FrRun run = {
         .plan = &plan, .reverse = reverse, .count = B, .members = members, .row = row, .length = length,
-        .x = rows(x, input, size), .y = rows(y, plan.output, size), .packed = packed, .ws = work, .ws_rows = steps,
+        .x = rows(x, input, size), .y = rows(y, plan.output, size), .packed = packed, .ws = work, .ws_rows = steps, .last = T,
         .scratch = scratch,
     };
     memcpy(run.state, state, sizeof state);
-    fr_forward(&run, 1, 0, T);
+    fr_forward(&run, 1);
     FrBack back = {
         .run = &run, .dy = rows(dy, plan.output, size), .dx = rows(dx, input, size),
         .dx_add = plan.cell->reads_x, .packed_back = packed_back, .grads = d_p, .members = members, .scratch = scratch_back,
