@@ -12,6 +12,9 @@ from .params import Module
 from .regularisers import Masks
 
 
+_LONGEST = 2**40  # steps: more than any array has, and far from what overflows
+
+
 class Recurrent(engine.Recurrent, Module):
     """What all recurrent layers share: everything but the choice of the cell."""
 
@@ -21,8 +24,8 @@ class Recurrent(engine.Recurrent, Module):
 
     def _build(self, cell, sizes, options, *, inner=None, engine_options=None, bias=True, batch_first=False,
                dropout=0.0, input_dropout=0.0, recurrent_dropout=0.0, weight_drop=0.0, zoneout=0.0, bidirectional=False,
-               merge="concat", skip="none", learn_state=False, return_cell_states=False, checkpoint=None,
-               dtype="float32", rng=None):  # fmt: skip
+               merge="concat", skip="none", learn_state=False, return_cell_states=False, checkpoint=None, dtype="float32",
+               rng=None):  # fmt: skip
         """Check the arguments, allocate and draw the parameters, plan the engine.
 
         ``options`` are the constructor's arguments that are not common to all layers, ``engine_options`` what the
@@ -37,7 +40,7 @@ class Recurrent(engine.Recurrent, Module):
         batch_first = _validate.boolean(batch_first, "batch_first")
         dtype, rng = _validate.float_dtype(dtype), _validate.generator_or_none(rng)
         learn_state = _validate.learnable_state(learn_state, type(self).__name__, row.empty)
-        self._row, self._options = row, options
+        self._row, self._options = row, {name: _plain(value) for name, value in options.items()}
         cell_states = _validate.has_cell_states(return_cell_states, type(self).__name__, row.states)
         self._stack = {"merge": merge, "skip": skip, "learn_state": learn_state, "return_cell_states": cell_states}
         self.state_names = row.states
@@ -46,7 +49,7 @@ class Recurrent(engine.Recurrent, Module):
         self.dropout = dropout
         self.rng = rng
         self._checkpoint = None if checkpoint is None else _validate.positive_int(checkpoint, "checkpoint")
-        self._keep_states_every(checkpoint or 0)
+        self._keep_states_every(min(self._checkpoint or 0, _LONGEST))
         self._zoneout = _validate.zoneout(zoneout, len(row.states))
         _validate.has_regulariser(self, any(self._zoneout) and zoneout, "zoneout")
         specs = _parameter_specs(row, CELLS[inner], self._bias, sizes, directions, inner_input)
@@ -274,9 +277,11 @@ def documented(cls):
     return cls
 
 
-def _as_given(activations):
-    """Checked activations, in tuples of our own."""
-    return tuple(entry if isinstance(entry, str) else tuple(entry) for entry in activations)
+def _plain(value):
+    """A checked option in Python's own types, which a file can hold, and in tuples of our own."""
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_plain, value))
+    return value.item() if hasattr(value, "item") else value  # of a NumPy scalar
 
 
 def _general(names, entries, clip, layer_norm, zoneout):
@@ -375,7 +380,7 @@ class LSTM(Recurrent):
             "proj_size": proj_size,
             "peephole": _validate.boolean(peephole, "peephole"),
             "coupled": _validate.boolean(coupled, "coupled"),
-            "activations": _as_given(activations),
+            "activations": activations,
             "clip": clip,
             "layer_norm": layer_norm,
             "zoneout": zoneout,
@@ -418,7 +423,7 @@ class GRU(Recurrent):
                  clip=None, layer_norm=False, zoneout=0.0, **common):  # fmt: skip
         options = {
             "reset_after": _validate.boolean(reset_after, "reset_after"),
-            "activations": _as_given(activations),
+            "activations": activations,
             "clip": clip,
             "layer_norm": layer_norm,
             "zoneout": zoneout,

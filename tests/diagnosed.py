@@ -6,6 +6,7 @@ Time is counted as the module does: h_t is the state after t steps, so it is ``y
 import numpy as np
 
 import fastrnn as fr
+from fastrnn.reference import Spec
 
 T, B, I, H = 5, 2, 3, 4
 
@@ -52,11 +53,30 @@ NONLINEARITIES = {
 def build(name, **more):
     """A layer with larger weights than it is born with, so that no gradient is small by accident."""
     cls, arguments = LAYERS[name]
-    narrow = name.startswith("mut") or name == "sru"
-    layer = cls(H if narrow else I, H, **{"dtype": "float64", "rng": 1, **arguments, **more})
+    sizes = {"input_size": H if name.startswith("mut") or name == "sru" else I, "hidden_size": H}
+    layer = cls(**{**sizes, "dtype": "float64", "rng": 1, **arguments, **more})
     rng = np.random.default_rng(5)
     layer.load_state_dict({key: rng.uniform(-0.9, 0.9, array.shape) for key, array in layer.parameters.items()})
     return layer
+
+
+#: Ways to join two layers and two directions: options of the layer, and those that the oracle does not have.
+STACKS = {
+    "plain": {},
+    "sum, input": {"merge": "sum", "skip": "input"},
+    "mean, output": {"merge": "mean", "skip": "output"},
+    "mul, residual": {"merge": "mul", "skip": "residual"},
+    "residual from x on": {"skip": "residual", "bidirectional": False},
+    "learned": {"learn_state": True},
+}
+NOT_SEEN = {"checkpoint": 2, "dropout": 0.5, "recurrent_dropout": 0.5}
+
+
+def stack_of(name, stack, **more):
+    """Two layers of a cell, and the same for the oracle."""
+    options = {"num_layers": 2, "bidirectional": True, **more, **STACKS[stack]}
+    layer = build(name, **options, **NOT_SEEN, **({"input_size": H} if stack == "residual from x on" else {}))
+    return layer, Spec(type(layer).__name__.lower(), layer.input_size, H, **{**LAYERS[name][1], **options})
 
 
 def arrays(layer, *, T=T, B=B, seed=0):
@@ -64,10 +84,18 @@ def arrays(layer, *, T=T, B=B, seed=0):
     rng = np.random.default_rng(seed)
     rows = layer.num_layers * layer.num_directions
     x = rng.standard_normal((T, B, layer.input_size))
-    dy = rng.standard_normal((T, B, layer.num_directions * layer.output_size))
+    dy = rng.standard_normal(layer(x)[0].shape)
     parts = [np.zeros((rows, B, width)) if name == "m" else rng.uniform(0.1, 0.9, (rows, B, width))
              for name, width in zip(layer.state_names, layer.state_sizes)]  # fmt: skip
     return x, dy, joined(parts)
+
+
+def ragged(lengths, *given):
+    """Copies of (T, B, .) arrays that hold NaN past the lengths."""
+    copies = [array.copy() for array in given]
+    for array in copies:
+        array[np.arange(len(array))[:, None] >= np.array(lengths)] = np.nan
+    return copies
 
 
 def joined(parts):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from cases import Case, Data
-from diagnosed import LAYERS, NONLINEARITIES, H, arrays, build, split
+from diagnosed import LAYERS, NONLINEARITIES, STACKS, H, arrays, build, ragged, split, stack_of
 from tolerance import assert_close
 
 import fastrnn as fr
-from fastrnn import diagnostics
+from fastrnn import diagnostics, reference
 from fastrnn.reference import sigmoid
 
 
@@ -100,8 +100,8 @@ def test_bounds_of_activations(nonlinearity):
 
 @pytest.mark.parametrize("cell, letters", [("lstm_peephole", "ifgo"), ("lstm_coupled", "fgo"), ("gru", "rzn"),
                                            ("gru_reset_before", "rzn")])  # fmt: skip
-def test_saturation_of_a_stack(cell, letters):
-    """By layer and direction, from the gates that the oracle saved."""
+def test_saturation_by_layer_and_direction(cell, letters):
+    """From the gates that the oracle saved."""
     case = Case(cell, I=3, H=4, L=2, D=2, T=5, B=3, lengths=(5, 0, 3), padding=np.nan)
     data = Data(case)
     _, _, tape = data.forward()
@@ -113,6 +113,22 @@ def test_saturation_of_a_stack(cell, letters):
     }[cell]
     found = diagnostics.gate_saturation(data.layer(), data.x, low=0.4, high=0.55, state=data.state, lengths=case.lengths)
     assert list(found) == list(letters)
+    assert_fractions(found, letters, tape, of_saved)
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_saturation_of_a_stack(stack):
+    """Of the inputs that each layer really has."""
+    (layer, spec), lengths = stack_of("gru", stack), (5, 3)
+    x, _, state = arrays(layer)
+    state = None if spec.learn_state else state
+    found = diagnostics.gate_saturation(layer, *ragged(lengths, x), low=0.4, high=0.55, state=state, lengths=lengths)
+    _, _, tape = reference.forward(spec, layer.parameters, x, state, lengths)
+    assert_fractions(found, "rzn", tape, lambda saved: saved[2:5])
+
+
+def assert_fractions(found, letters, tape, of_saved):
+    """By counting over the steps of the oracle's tape."""
     for k, steps in enumerate(tape.steps):
         for letter, gate in zip(letters, map(np.concatenate, zip(*(of_saved(saved) for _, _, saved in steps)))):
             gate = (1 + gate) / 2 if letter in "gn" else gate

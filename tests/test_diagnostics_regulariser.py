@@ -83,7 +83,7 @@ def test_regulariser_of_a_stack(cell, monkeypatch):
         return dx, dprevious, grads
 
     _, _, tape = data.forward()
-    monkeypatch.setattr(reference.walk, "cell_of", lambda spec: plain._replace(backward=backward))
+    monkeypatch.setattr(reference.stack, "cell_of", lambda spec: plain._replace(backward=backward))
     reference.backward(data.spec, data.parameters, tape, np.where(np.isnan(data.dy_plain), 0.0, data.dy_plain))
     expected_omega, expected = 0.0, {}
     for R, a, deltas, handed_on in seen:
