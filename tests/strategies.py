@@ -20,6 +20,11 @@ def budget(share):
     return settings(max_examples=max(2, round(settings.default.max_examples * share)))
 
 
+def per_cell(share):
+    """The same for a test of each cell: the more cells, the fewer examples each, so that the time stays."""
+    return budget(share * min(1, 16 / len(CELLS)))
+
+
 @st.composite
 def lengths(draw, T, B):
     """None, all T, or any integers in 0..T in any order."""

@@ -6,7 +6,7 @@ backward pass. So an error that engine and oracle shared would show.
 
 import numpy as np
 import pytest
-from cases import CELLS, FURTHER, Case, Data, Untouched, smooth, state_parts, variant
+from cases import ROWS, TELLING, Case, Data, Untouched, smooth, state_parts, variant
 from tolerance import assert_close
 
 from fastrnn import reference
@@ -80,20 +80,20 @@ def check(data):
                 assert_close(name, grads[name], differences(array, value), "numeric")
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TELLING)
 def test_stack(cell):
     check(problem(cell))
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ROWS)
+def test_layer(cell):
+    check(problem(cell, L=1))
+
+
+@pytest.mark.parametrize("cell", TELLING)
 def test_long(cell):
     """A dozen steps through one unit more than a vector holds, without biases."""
     check(problem(cell, I=1, H=5, L=1, D=1, T=12, B=1, lengths=None, bias=False))
-
-
-@pytest.mark.parametrize("cell", FURTHER)
-def test_options(cell):
-    check(problem(cell, L=1))
 
 
 @pytest.mark.parametrize("cell", ["lstm_peephole", "gru"])

@@ -5,7 +5,7 @@ import pytest
 from cases import CELLS, Case, Data, dealt_out, state_parts, variant
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import BATCHES, WIDTHS, budget, cases
+from strategies import BATCHES, WIDTHS, cases, per_cell
 from tolerance import assert_same_bits
 
 import fastrnn as fr
@@ -64,7 +64,7 @@ PLAIN = {"batch_first": False, "unbatched": False, "layout": "plain", "padding":
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@budget(0.5)
+@per_cell(0.5)
 @given(st.data())
 def test_batch_mates(cell, data):
     """Any choice of sequences, in any order and number, gives each the bits it has in the batch."""
@@ -96,7 +96,7 @@ def test_alone_or_anywhere(cell, dtype):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@budget(0.5)
+@per_cell(0.5)
 @given(st.data())
 def test_padding(cell, data):
     """Neither what the padding holds nor how long it is reaches a bit of a result."""
@@ -123,7 +123,7 @@ def test_padding(cell, data):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@budget(0.5)
+@per_cell(0.5)
 @given(st.data())
 def test_chunks(cell, data):
     """A sequence cut anywhere, the state carried over, gives the bits of one call."""
@@ -161,7 +161,7 @@ def test_threads(case):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@budget(0.5)
+@per_cell(0.5)
 @given(st.data())
 def test_threads_small(cell, data):
     """Dealt out by rows and by hidden blocks, small as they are, to more threads than there are CPUs."""
@@ -218,7 +218,7 @@ def test_gradients_are_reproducible(case):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@budget(0.5)
+@per_cell(0.5)
 @given(st.data())
 def test_layout_changes_no_bit(cell, data):
     """batch_first, strides, byte order, alignment, dtype that holds the same numbers: same bits."""

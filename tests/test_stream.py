@@ -6,10 +6,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from cases import CELLS, LAYOUTS, Case, Data, state_parts, variant
+from cases import CELLS, LAYOUTS, TELLING, Case, Data, state_parts, variant
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import WIDTHS, budget, cases
+from strategies import WIDTHS, cases, per_cell
 from tolerance import assert_same_bits
 
 from fastrnn import reference
@@ -35,7 +35,7 @@ STREAM = {"D": 1, "lengths": None, "batch_first": False, "unbatched": False}
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@budget(0.5)
+@per_cell(0.5)
 @given(st.data())
 def test_stream_is_one_call(cell, data):
     arrays = Data(data.draw(cases(cell=cell, **STREAM)))
@@ -52,7 +52,7 @@ def test_every_width(cell, dtype):
         check_stream(data, data.layer())
 
 
-@pytest.mark.parametrize("cell", ["lstm", "lstm_proj", "gru_reset_before"])
+@pytest.mark.parametrize("cell", TELLING)
 def test_large(cell):
     data = Data(Case(cell, I=100, H=300, L=2, T=6, B=1, dtype="float32"))
     check_stream(data, data.layer())
@@ -262,7 +262,7 @@ def test_nan_and_recovery():
 # ---------------------------------------------------------------- allocations
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TELLING)
 def test_a_step_allocates_nothing_that_lasts(cell):
     """Python's and NumPy's allocations: a few views, never an array of the step's size."""
     data = Data(Case(cell, I=64, H=256, L=2, T=1, B=8, dtype="float32"))

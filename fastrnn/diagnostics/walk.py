@@ -130,7 +130,7 @@ class Walk:
         layer, (T, B) = self.layer, self.alive.shape
         shape = ((B, T) if layer.batch_first else (T, B)) + (self._stack.y_width,)
         dy = _validate.given(dy, "dy")
-        return self._time_first(_validate.output_gradients(layer, dy, None, shape, B, self.unbatched)[0])
+        return self._time_first(_validate.output_gradients(layer, dy, None, None, shape, None, B, self.unbatched)[0])
 
     def forward(self, keep=False):
         """Run all parts, layer by layer. Returns them, in the order of the L*D axis (S1)."""
