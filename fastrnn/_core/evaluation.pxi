@@ -484,7 +484,7 @@ cdef class Pullback:
         axes = (self.batch, self.steps) if layer.batch_first else (self.steps, self.batch)
         shape = *axes, layer.y_size
         cells = (*axes, layer.num_directions * layer.hidden_size) if layer.cell_states else None
-        dy, states, dc_seq = layer._check_gradients(layer, dy, dstate, shape, self.batch, self.unbatched, dc_seq, cells)
+        dy, dc_seq, states = layer._check_gradients(layer, dy, dc_seq, dstate, shape, cells, self.batch, self.unbatched)
         self.used = True
         states = layer.hidden_states * (None,) + states
         carry = [layer.running(states[s], s, self.batch) for s in range(layer.states)]

@@ -159,7 +159,7 @@ def recurrent_state(layer, state, batch, unbatched=False, name="state"):
     return _states_converted(layer, states, unbatched)
 
 
-def output_gradients(layer, dy, dstate, y_shape, batch, unbatched, dc_seq=None, c_shape=None):
+def output_gradients(layer, dy, dc_seq, dstate, y_shape, c_shape, batch, unbatched):
     """The arguments of a recurrent layer's pullback, checked and in the layer's own form.
 
     Parameters
@@ -168,25 +168,25 @@ def output_gradients(layer, dy, dstate, y_shape, batch, unbatched, dc_seq=None, 
         As for ``recurrent_inputs``.
     dy : array_like or None
         In the layout of the ``y`` the user got.
+    dc_seq : array_like or None
+        In the layout of the ``c_seq`` the user got.
     dstate : array_like, tuple or None
         In the form of the state the user got; each may be None.
     y_shape : tuple of int
         3-D: of ``y`` with its batch axis, also when ``unbatched``.
+    c_shape : tuple of int or None
+        Of ``c_seq``; None if there is none.
     batch : int
     unbatched : bool
-    dc_seq : array_like or None
-        In the layout of the ``c_seq`` the user got.
-    c_shape : tuple of int or None
-        Of ``c_seq``, as ``y_shape``; None if there is none.
 
     Returns
     -------
     dy : ndarray or None
         ``y_shape``, C-contiguous, in the layer's dtype.
+    dc_seq : ndarray or None
+        The same of ``c_shape``.
     dstates : tuple of ndarray or None
         ``(L*D, B, width)`` each.
-    dc_seq : ndarray or None
-        ``c_shape``, as ``dy``.
     """
     if dc_seq is not None and c_shape is None:
         raise ValueError(f"dc_seq: expected None from a layer without return_cell_states, got {described(dc_seq)}")
@@ -199,7 +199,7 @@ def output_gradients(layer, dy, dstate, y_shape, batch, unbatched, dc_seq=None, 
     dstates = _state_arrays(layer, dstate, "dstate", batch, unbatched)
     dy, dc_seq = (array if array is None else converted(array, layer.dtype).reshape(shape)
                   for array, shape in sequences.values())  # fmt: skip
-    return dy, _states_converted(layer, dstates, unbatched), dc_seq
+    return dy, dc_seq, _states_converted(layer, dstates, unbatched)
 
 
 def streamable(layer):
