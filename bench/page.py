@@ -5,7 +5,7 @@ Everything on it is computed from the figures, also where fastrnn does not win.
 
 import argparse
 
-from .results import OURS, RATIO, VALUES, combine, read
+from .results import OURS, RATIO, VALUES, combine, ratio, read
 from .shapes import KINDS, SETS
 from .table import number, target_line
 from .targets import geometric_mean, verdicts
@@ -83,12 +83,13 @@ def table(name, results):
 def losses(results):
     """Where another library is quicker, and which targets are missed."""
     lines = ["## Where fastrnn does not win", ""]
-    beaten = [r for r in results if r["set"] in RATIOS and r["value"] is not None and r["value"] < 1]
-    for r in sorted(beaten, key=lambda r: r["value"]):
-        lines.append(f"- {r['name']} ({r['set']}), threads {r['threads']}: {r['value']:.2f} of {r['best']}'s speed.")
+    compared = [(ratio(r) or 1.0, r) for r in results if r["set"] in SETS]
+    beaten = [(value, r) for value, r in compared if value < 1]
+    for value, r in sorted(beaten, key=lambda pair: pair[0]):
+        lines.append(f"- {r['name']} ({r['set']}), threads {r['threads']}: {value:.2f} of {r['best']}'s speed.")
     if not beaten:
         lines.append("No other library is quicker in any case above.")
-    missed = [f"- {v.target.set}: {text}" for v in verdicts(results) for text in v.missed]
+    missed = [f"- {v.target.name}: {text}" for v in verdicts(results) for text in v.missed]
     if missed:
         lines += ["", "Targets missed:", "", *(f"{text}." for text in missed)]
     absent = {(r["name"], n): text for r in results for n, text in r["problems"].items()}

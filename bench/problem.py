@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .shapes import GATES
+from .cells import CELLS, PLAIN
 
 #: Largest difference from fastrnn's entries, relative to the largest of them. Sums of thousands of
 #: terms in another order differ by some 1e-6 in float32.
@@ -19,10 +19,10 @@ class Problem(NamedTuple):
     """What a contender is given. Arrays are C-contiguous and of the case's dtype."""
 
     case: object
-    weights: dict  # torch's names, shapes and scale
+    weights: dict  # torch's names, shapes and scale; empty for cells that fastrnn alone has: then its own
     x: np.ndarray  # (T, B, I)
     state: tuple | None  # h, and c of an LSTM, each (L*D, B, H); None: zeros
-    dy: np.ndarray | None  # (T, B, D*H), the gradient of y
+    dy: np.ndarray | None  # like y, its gradient
     lengths: np.ndarray | None  # (B,) int64
 
     @classmethod
@@ -34,13 +34,13 @@ class Problem(NamedTuple):
             name: rng.uniform(-bound, bound, shape).astype(case.dtype)
             for name, shape in weight_shapes(case).items()
         }
-        steps, batch, width = case.steps, case.batch, case.hidden
+        steps, batch = case.steps, case.batch
         x = rng.standard_normal((steps, batch, case.input), dtype=case.dtype)
         dy = state = None
         if case.what == "train":
-            dy = rng.standard_normal((steps, batch, case.directions * width), dtype=case.dtype)
+            dy = rng.standard_normal((steps, batch, case.directions * case.output), dtype=case.dtype)
         if case.what in ("step", "stream"):
-            shape = 1 + (case.cell == "LSTM"), case.layers * case.directions, batch, width
+            shape = 1 + (CELLS[case.cell].layer == "LSTM"), case.layers * case.directions, batch, case.hidden
             state = tuple(rng.uniform(-1, 1, shape).astype(case.dtype))
         lengths = np.array(case.lengths) if case.lengths else None
         return cls(case, weights, x, state, dy, lengths)
@@ -53,13 +53,25 @@ def suffixes(case):
 
 
 def weight_shapes(case):
-    """Shapes by torch's names."""
-    rows, shapes = GATES[case.cell] * case.hidden, {}
+    """Shapes by torch's names, with those of peepholes; none of cells and options that other libraries lack."""
+    cell, shapes = CELLS[case.cell], {}
+    if cell.layer not in PLAIN or cell.normed:
+        return shapes
+    rows = cell.inner * case.hidden
     for suffix, size in zip(suffixes(case), case.inputs, strict=True):
         shapes[f"weight_ih_{suffix}"] = rows, size
-        shapes[f"weight_hh_{suffix}"] = rows, case.hidden
+        shapes[f"weight_hh_{suffix}"] = rows, case.output
         shapes[f"bias_ih_{suffix}"] = shapes[f"bias_hh_{suffix}"] = (rows,)
+        if cell.projected:
+            shapes[f"weight_hr_{suffix}"] = case.output, case.hidden
+        shapes |= {f"weight_c{gate}_{suffix}": (case.hidden,) for gate in peepholes(case)}
     return shapes
+
+
+def peepholes(case):
+    """The gates that see the cell state: i, f, o, or f, o where i is coupled to f."""
+    options = CELLS[case.cell].options
+    return "ifo"[options.get("coupled", False) :] if options.get("peephole") else ""
 
 
 def difference(ours, theirs, tolerance):

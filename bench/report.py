@@ -10,8 +10,8 @@ import importlib.util
 import io
 from pathlib import Path
 
-from .page import cell
-from .results import OURS, RATIO, VALUES, combine, gflops, read
+from .page import RATIOS, cell
+from .results import OURS, RATIO, VALUES, combine, gflops, ratio, read
 from .shapes import KINDS
 from .table import target_line
 from .targets import verdicts
@@ -45,7 +45,8 @@ def speedups(results):
     made, axes = figure(9, 1 + 0.22 * len(judged))
     labels = [f"{r['name']}, {r['threads']}" for r in judged]
     values = [r["value"] for r in judged]
-    axes.barh(range(len(judged)), values, color=["#1f77b4" if v >= 1 else "#b00" for v in values])
+    slower = [v < 1 and r["set"] in RATIOS for r, v in zip(judged, values)]
+    axes.barh(range(len(judged)), values, color=["#b00" if red else "#1f77b4" for red in slower])
     axes.set_yticks(range(len(judged)), labels, fontsize=8)
     axes.axvline(1, color="black", linewidth=0.8)
     for i, (r, v) in enumerate(zip(judged, values)):
@@ -105,7 +106,7 @@ def rows(results):
     for r in results:
         ours, other, shown = cell(r)
         rate = f"{gflops(r):.1f}" if gflops(r) else ""
-        less = ' class="less"' if r["best"] and r["value"] is not None and r["value"] < 1 and r["unit"] == "us" else ""
+        less = ' class="less"' if (ratio(r) or 1.0) < 1 else ""
         cells = "".join(f"<td>{html.escape(text)}</td>" for text in (str(r["threads"]), ours, other, shown, rate))
         lines.append(f"<tr{less}><td>{html.escape(r['name'])}</td>{cells}</tr>")
     return "<table>" + "\n".join(lines) + "</table>"

@@ -11,10 +11,13 @@ import statistics
 RATIO = "best other / fastrnn"
 VALUES = {
     "peak": "share of the FMA peak",
+    "cells": "time / an LSTM's by multiply-adds; SRU, MinGRU, MinLSTM, IndRNN forward: / that of their product",
     "busy": "all threads beside busy processes / one thread alone",
     "import": "fastrnn / numpy for the import, / torch for the first call",
     "memory": "forward: MB; train: fastrnn / torch",
 }
+#: What else the results of a set hold: GF/s in registers; microseconds that `yardstick` expects.
+BESIDE = {"peak": "peak", "cells": "expected"}
 #: Contenders whose figure is shown but is never the best other.
 OURS = "fastrnn"
 
@@ -33,6 +36,8 @@ def value(result):
     ours = figures[OURS]["median"]
     if result["set"] == "peak":
         return result["flops"] / ours / 1e3 / result["peak"]
+    if result["set"] == "cells":
+        return ours / result["expected"]
     if result["set"] == "busy":
         return ours / figures[OURS]["one"]
     if result["set"] == "memory" and result["what"] == "forward":
@@ -40,8 +45,15 @@ def value(result):
     if result["set"] in ("import", "memory"):
         other = "numpy" if result["what"] == "import" else "torch"
         return ours / figures[other]["median"] if other in figures else None
-    best = best_other(figures)
-    return figures[best]["median"] / ours if best else None
+    return ratio(result)
+
+
+def ratio(result):
+    """Best other / fastrnn of a result that has times of calls; None without either."""
+    figures, best = result["figures"], best_other(result["figures"])
+    if OURS not in figures or best is None or result["unit"] != "us":
+        return None
+    return figures[best]["median"] / figures[OURS]["median"]
 
 
 def combine(raw):
@@ -72,10 +84,10 @@ def _combined(results):
     names = {name: None for r in results for name in r["figures"]}
     figures = {name: _figure([r["figures"][name] for r in results if name in r["figures"]]) for name in names}
     values = [v for v in map(value, results) if v is not None]
-    peaks = [r["peak"] for r in results if "peak" in r]
+    beside = {name: [r[name] for r in results if name in r] for name in BESIDE.values()}
     return {
         **results[0],
-        **({"peak": statistics.median(peaks)} if peaks else {}),
+        **{name: statistics.median(numbers) for name, numbers in beside.items() if numbers},
         "figures": figures,
         "problems": {name: text for r in results for name, text in r["problems"].items()},
         "failed": next((r["failed"] for r in results if r["failed"]), None),

@@ -1,4 +1,4 @@
-"""What a case is, and the named sets of cases. Imports nothing of the suite.
+"""What a case is, and the named sets of cases. Imports cells.py alone of the suite.
 
 Layers have biases; the GRU resets after the product; shapes are written ``T, B, I, H``.
 """
@@ -6,8 +6,7 @@ Layers have biases; the GRU resets after the product; shapes are written ``T, B,
 import random
 from typing import NamedTuple
 
-CELLS = ("LSTM", "GRU", "RNN")
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+from .cells import CELLS, PLAIN
 
 #: What a call of each kind is given and what it gives, all of which is in its time. Input products
 #: are always computed in the call. Never included: making the layer, and converting weights.
@@ -24,7 +23,7 @@ class Case(NamedTuple):
     """One thing to time: a layer and what is done with it."""
 
     what: str  # a key of KINDS
-    cell: str  # "LSTM" | "GRU" | "RNN" (tanh)
+    cell: str  # a key of CELLS
     steps: int
     batch: int
     input: int
@@ -60,29 +59,40 @@ class Case(NamedTuple):
 
     @property
     def inputs(self):
-        """Columns of the input weights of every layer and direction; each has G*H rows."""
-        sizes = [self.input] + [self.hidden * self.directions] * (self.layers - 1)
+        """Columns of the input weights of every layer and direction."""
+        sizes = [self.input] + [self.output * self.directions] * (self.layers - 1)
         return [size for size in sizes for _ in range(self.directions)]
+
+    @property
+    def output(self):
+        """Columns of y, of each direction."""
+        return self.hidden // 2 if CELLS[self.cell].projected else self.hidden
+
+    @property
+    def options(self):
+        """The layer's arguments that are the cell's own."""
+        found = CELLS[self.cell].options
+        return {**found, "proj_size": self.output} if CELLS[self.cell].projected else found
 
     @property
     def flops(self):
         """Multiplications and additions of the products at valid steps; BPTT has twice the forward's."""
         valid = sum(self.lengths) if self.shortest else self.steps * self.batch
-        rows = GATES[self.cell] * self.hidden
-        forward = sum(2 * valid * rows * (size + self.hidden) for size in self.inputs)
-        return forward * (3 if self.what == "train" else 1)
+        cell = CELLS[self.cell]
+        multiplied = sum(self.hidden * (cell.inner * size + cell.recurrent * self.hidden) for size in self.inputs)
+        return int(2 * valid * multiplied) * (3 if self.what == "train" else 1)
 
     @property
     def bytes(self):
         """The least that has to be read if nothing stays in a cache: R at every step, W and x once."""
-        rows = GATES[self.cell] * self.hidden
-        once = sum(rows * size + self.steps * self.batch * (size + self.hidden) for size in self.inputs)
-        each = len(self.inputs) * rows * self.hidden
+        cell, rows = CELLS[self.cell], self.steps * self.batch
+        once = sum(cell.inner * self.hidden * size + rows * (size + self.output) for size in self.inputs)
+        each = len(self.inputs) * cell.recurrent * self.hidden**2
         size = 8 if self.dtype == "float64" else 4
-        return size * (once + self.steps * each) * (3 if self.what == "train" else 1)
+        return int(size * (once + self.steps * each)) * (3 if self.what == "train" else 1)
 
 
-def _cases(what, shapes, cells=CELLS, **more):
+def _cases(what, shapes, cells=PLAIN, **more):
     """Every shape with every cell."""
     return [Case(what, cell, *shape, **more) for shape in shapes for cell in cells]
 
@@ -168,6 +178,7 @@ SETS = {
     "speech": SPEECH,
     "edge": EDGE,
     "peak": _cases("forward", PEAK, ["LSTM", "GRU"]),
+    "cells": [c for w in ("forward", "train") for c in _cases(w, [(100, 32, 256, 256)], CELLS)],
 }
 
 # Sets that measure whole processes instead of calls; processes.py says how.

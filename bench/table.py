@@ -39,7 +39,8 @@ def row(result):
         known = (("alone", "quiet"), ("one thread", "one"), ("one thread busy", "one_busy"))
         return text + "  " + ", ".join(f"{word} {number(ours[k])}" for word, k in known) + _shares(result)
     text += f"  {others(result['figures'])}"
-    return text + (f"; peak {result['peak']:.0f} GF/s" if "peak" in result else "")
+    text += f"; peak {result['peak']:.0f} GF/s" if "peak" in result else ""
+    return text + (f"; expected {number(result['expected'])}" if "expected" in result else "")
 
 
 def _shares(result):
@@ -70,8 +71,7 @@ def footer(results):
 def target_line(verdict):
     """A target and how it was met, in a line."""
     target, word = verdict.target, "at most" if verdict.target.at_most else "at least"
-    what = " ".join(filter(None, [target.set, target.what, "" if len(target.cells) == 3 else "/".join(target.cells)]))
-    text = f"target {what}, threads {verdict.threads}: every case {word} {target.every:g}"
+    text = f"target {target.name}, threads {verdict.threads}: every case {word} {target.every:g}"
     text += f" (H = 512: {target.wide:g})" if target.wide else ""
     text += f", worst {verdict.worst['value']:.2f}"
     if target.mean is not None:

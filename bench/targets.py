@@ -1,11 +1,14 @@
 """The bounds a set of cases has to keep. A single case may miss its bound by 3 %, a mean may not.
 
 What is bounded is a result's ``value``: best other / fastrnn in the sets that time calls (at least), the share
-of the FMA peak (at least), megabytes, or fastrnn / another (at most); results.py computes it.
+of the FMA peak (at least), megabytes, fastrnn / another or / what is expected of a cell (at most); results.py
+computes it.
 """
 
 import math
 from typing import NamedTuple
+
+from .cells import CELLS, PLAIN
 
 NOISE = 0.03
 
@@ -17,10 +20,17 @@ class Target(NamedTuple):
     every: float  # of each value
     mean: float | None = None  # of their geometric mean
     what: str | None = None
-    cells: tuple = ("LSTM", "GRU", "RNN")
+    cells: tuple = PLAIN
     threads: int | None = None
     wide: float | None = None  # of each value with H = 512, in place of every
     at_most: bool = False
+    of: str = ""  # what the cells are called, where they are many
+
+    @property
+    def name(self):
+        """As the tables show it."""
+        cells = self.of or ("" if self.cells == PLAIN else "/".join(self.cells))
+        return " ".join(filter(None, [self.set, self.what, cells]))
 
     def applies(self, result):
         """Whether a result is bounded by this."""
@@ -42,6 +52,18 @@ class Target(NamedTuple):
         return not result["value"] >= self.bound(result) * (1 - NOISE)
 
 
+
+def cells(condition):
+    """Names of the cells of which something is true."""
+    return tuple(name for name, cell in CELLS.items() if condition(cell))
+
+
+#: The bounds of the set cells, by kind of cell.
+SHARES = {
+    "of one product": (1.25, cells(lambda c: c.recurrent and c.stages == 1 and not c.normed)),
+    "of several products": (1.4, cells(lambda c: c.recurrent and c.stages > 1 and not c.normed)),
+    "with layer normalisation": (1.5, cells(lambda c: c.normed)),
+}
 TARGETS = [
     Target("step", 1.05, 1.8, wide=1.0),
     Target("stream", 1.1, 2.5, wide=1.03),
@@ -52,6 +74,8 @@ TARGETS = [
     Target("ragged", 2.0, 2.5, what="train"),
     Target("float64", 1.3, 1.8),
     Target("peak", 0.78, 0.82),
+    *(Target("cells", most, cells=names, threads=1, at_most=True, of=of) for of, (most, names) in SHARES.items()),
+    Target("cells", 1.25, what="forward", cells=("SRU", "MinGRU", "MinLSTM"), threads=1, at_most=True),
     Target("busy", 1.3, at_most=True),
     Target("import", 1.3, what="import", at_most=True),
     Target("import", 1.0, what="first call", at_most=True),

@@ -11,8 +11,10 @@ import sys
 
 from . import machine, processes
 from .problem import Disagreement
+from .results import BESIDE
 from .shapes import PROCESS_SETS, SETS
 from .timing import measure
+from .yardstick import Yardstick
 
 
 def cases(spec):
@@ -42,7 +44,8 @@ def results(spec):
     ------
     dict
         ``set``, ``threads``, ``name``, ``what``, ``cell``, ``hidden``, ``flops``, ``bytes``, ``unit``,
-        ``figures`` by contender, ``problems`` by contender, ``failed`` (None, or why fastrnn has no figure).
+        ``figures`` by contender, ``problems`` by contender, ``failed`` (None, or why fastrnn has no figure); in the
+        sets of `results.BESIDE` what is named there.
     """
     for case in cases(spec):
         common = {"set": spec["set"], "threads": spec["threads"], **identity(case), "unit": "us"}
@@ -66,15 +69,17 @@ def identity(case):
 
 
 def timed(case, spec):
-    """The figures of a case whose calls are timed; with the FMA peak of the same rounds in the set peak."""
-    if spec["set"] != "peak":
-        figures, problems = measure(case, spec["contenders"], spec["threads"], spec["seconds"])
-        return {"figures": figures, "problems": problems}
-    if not machine.Peak.available():
-        raise RuntimeError("this build of fastrnn has no multiply_adds to measure the peak with")
-    peak = machine.Peak()
-    figures, problems = measure(case, spec["contenders"], spec["threads"], spec["seconds"], peak)
-    return {"figures": figures, "problems": problems, "peak": peak.median()}
+    """The figures of a case whose calls are timed; with them, from the same rounds, what its set compares with."""
+    extra = None
+    if spec["set"] == "peak":
+        if not machine.Peak.available():
+            raise RuntimeError("this build of fastrnn has no multiply_adds to measure the peak with")
+        extra = machine.Peak()
+    elif spec["set"] == "cells":
+        extra = Yardstick(case, spec["threads"])
+    figures, problems = measure(case, spec["contenders"], spec["threads"], spec["seconds"], extra)
+    found = {"figures": figures, "problems": problems}
+    return found | ({BESIDE[spec["set"]]: extra.median()} if extra else {})
 
 
 def main(argv=None):

@@ -310,7 +310,7 @@ class Sequential(Module):
         """The last module's output for ``x``, the first one's input."""
         for module in self._modules:
             if module._recurrent:
-                x, _ = module(x, lengths=lengths)
+                x = module(x, lengths=lengths)[0]
             elif module._takes_lengths:
                 x = module(x, lengths=lengths)
             else:
@@ -338,7 +338,7 @@ class Sequential(Module):
         pullbacks = []
         for module in self._modules:
             if module._recurrent:
-                x, _, pullback = module.vjp(x, lengths=lengths)
+                x, *_, pullback = module.vjp(x, lengths=lengths)
             elif module._takes_lengths:
                 x, pullback = module.vjp(x, lengths=lengths)
             else:

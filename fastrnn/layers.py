@@ -24,7 +24,8 @@ class Recurrent(engine.Recurrent, Module):
 
     def _build(self, cell, sizes, options, *, inner=None, engine_options=None, bias=True, batch_first=False,
                dropout=0.0, input_dropout=0.0, recurrent_dropout=0.0, weight_drop=0.0, zoneout=0.0, bidirectional=False,
-               merge="concat", skip="none", learn_state=False, checkpoint=None, dtype="float32", rng=None):  # fmt: skip
+               merge="concat", skip="none", learn_state=False, return_cell_states=False, checkpoint=None, dtype="float32",
+               rng=None):  # fmt: skip
         """Check the arguments, allocate and draw the parameters, plan the engine.
 
         ``options`` are the constructor's arguments that are not common to all layers, ``engine_options`` what the
@@ -40,7 +41,8 @@ class Recurrent(engine.Recurrent, Module):
         dtype, rng = _validate.float_dtype(dtype), _validate.generator_or_none(rng)
         learn_state = _validate.learnable_state(learn_state, type(self).__name__, row.empty)
         self._row, self._options = row, {name: _plain(value) for name, value in options.items()}
-        self._stack = {"merge": merge, "skip": skip, "learn_state": learn_state}
+        cell_states = _validate.has_cell_states(return_cell_states, type(self).__name__, row.states)
+        self._stack = {"merge": merge, "skip": skip, "learn_state": learn_state, "return_cell_states": cell_states}
         self.state_names = row.states
         self.proj_size = proj_size
         self.state_sizes = tuple(proj_size or hidden_size if name == "h" else hidden_size for name in row.states)
@@ -61,7 +63,7 @@ class Recurrent(engine.Recurrent, Module):
         self._init_constants({name + s: value for name, _, value in row.extra if value is not None for s in suffixes})
         self._configure(
             cell, inner, dtype.itemsize, input_size, hidden_size, num_layers, directions, proj_size, batch_first,
-            row.empty, engine_options or {}, merge, skip,
+            row.empty, engine_options or {}, merge, skip, cell_states,
             _validate.recurrent_inputs, _validate.output_gradients, _validate.pullback_ready,
         )  # fmt: skip
         both = self._cut(self._values), self._grad_views
@@ -237,6 +239,10 @@ _COMMON = """
     learn_state : bool
         Whether the initial states are parameters: ``h0``, ``c0``, ``(L*D, H)`` (``h0 (L*D, P)`` with a projection),
         first 0, are used for ``state=None``; ``dstate0`` is returned as well.
+    return_cell_states : bool
+        Calls return ``y, state, c_seq``, and ``vjp`` ``y, state, c_seq, pullback``, whose pullback takes ``dc_seq=``:
+        ``c_seq (T, B, D*H)`` holds the cell states of the last layer, both directions' whatever ``merge``. Of layers
+        that have a cell state c; a stream has it in ``state``.
     checkpoint : int, optional
         For long sequences: ``vjp`` keeps the states every so many steps, rounded up to whole blocks of the backward
         pass, which runs each stretch again; all results have the same bits (Chen 2016; Gruslys 2016). ``x`` is then not

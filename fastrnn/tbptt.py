@@ -106,7 +106,7 @@ def _window(module, x, axis, bounds, state):
     outputs, pullbacks, ahead = [], [], state
     for first, last in ((start, after), (after, end)):
         if first < last:
-            y, state, pullback = module.vjp(_cut(x, axis, first, last), state)
+            y, state, *_, pullback = module.vjp(_cut(x, axis, first, last), state)
             outputs.append(y)
             pullbacks.append((first - start, last - start, pullback))
         if last == after:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diagnosed import (
-    LAYERS, STACKS, WITH_H, B, H, I, T, arrays, build, joined, ragged, rotation, split, stack_of, states_of,
-)  # fmt: skip
+from cases import Case, Data
+from diagnosed import LAYERS, WITH_H, B, H, I, T, arrays, build, joined, rotation, split, states_of
 from tolerance import assert_close, assert_same_bits
 
 import fastrnn as fr
@@ -55,30 +54,95 @@ def disturbed(cell, number, row, part, unit, eps):
     return cell._replace(forward=forward)
 
 
-@pytest.mark.parametrize("name, stack", [("lstm_projected", "plain"), *(("gru", stack) for stack in STACKS)])
-def test_norms_of_a_stack(name, stack, monkeypatch):
-    """Two layers, lengths: a state inside the oracle is moved, and L looked at. No checkpoint, no mask plays a part."""
-    (layer, spec), lengths, steps = stack_of(name, stack), (3, 2), 3
-    x, dy, state = arrays(layer, T=steps)
-    state = None if spec.learn_state else state
-    norms = diagnostics.gradient_norms(layer, *ragged(lengths, x, dy), state=state, lengths=lengths)
-    plain, eps, places = reference.cell_of(spec), 1e-5, reference.places(spec)
-    dy[np.arange(steps)[:, None] >= np.array(lengths)] = 0
+@pytest.mark.parametrize("cell", ["lstm_peephole_proj", "gru"])
+def test_norms_of_a_stack(cell, monkeypatch):
+    """Two layers, two directions, lengths: a state inside the oracle is moved, and L looked at."""
+    case = Case(cell, I=2, H=3, P=2, L=2, D=2, T=3, B=2, lengths=(3, 2), padding=np.nan, state="none")
+    data = Data(case)
+    layer, dy = data.layer(), np.where(np.isnan(data.dy_plain), 0.0, data.dy_plain)
+    norms = diagnostics.gradient_norms(layer, data.x, data.dy, lengths=case.lengths)
+    plain, eps, places = reference.cell_of(data.spec), 1e-5, reference.places(data.spec)
 
     def moved(*where):
-        """L when a state is moved; the oracle runs place after place, each of them so many steps."""
+        """L when a state is moved; the oracle runs place after place, each of them T steps."""
         cell = disturbed(plain, *where)
         monkeypatch.setattr(reference.stack, "cell_of", lambda spec: cell)
-        return np.sum(dy * reference.forward(spec, layer.parameters, x, state, lengths)[0])
+        return np.sum(dy * data.forward()[0])
 
-    for part, key in enumerate(layer.state_names):
-        expected = np.zeros((len(places), steps, B, layer.state_sizes[part]))
+    for part, name in enumerate(layer.state_names):
+        expected = np.zeros((len(places), case.T, case.B, layer.state_sizes[part]))
         for k, t, b, unit in np.ndindex(expected.shape):
-            if t < lengths[b]:
-                number = k * steps + (steps - 1 - t if places[k][1] else t)
-                where = number, sum(t < length for length in lengths[:b]), part, unit
+            if t < case.lengths[b]:
+                number = k * case.T + (case.T - 1 - t if places[k][1] else t)
+                where = number, sum(t < length for length in case.lengths[:b]), part, unit
                 expected[k, t, b, unit] = (moved(*where, eps) - moved(*where, -eps)) / (2 * eps)
-        assert_close(key, norms[key], np.sqrt(np.sum(expected**2, axis=(2, 3))), "numeric")
+        assert_close(name, norms[name], np.sqrt(np.sum(expected**2, axis=(2, 3))), "numeric")
+
+
+def composed(layer, x, disturb=None):
+    """y of a stack put together here from layers of one direction, run a step at a time.
+
+    ``disturb``: (place, step, part, unit, by how much): one unit of a state, once it is computed.
+    """
+    D, outputs, u = layer.num_directions, [], x
+    for place in range(layer.num_layers * D):
+        l, d = divmod(place, D)
+        alone = type(layer)(u.shape[2], layer.hidden_size, dtype="float64", rng=0)
+        alone.load_state_dict({key: layer.parameters[f"{key[:-1]}{l}{'_reverse' * d}"] for key in alone.parameters})
+        y, state = np.zeros((*x.shape[:2], layer.hidden_size)), None
+        for t in range(len(x))[:: 1 - 2 * d]:
+            y[t], state = alone(u[t : t + 1], state)[0][0], split(alone(u[t : t + 1], state)[1])
+            if disturb is not None and disturb[:2] == (place, t):
+                state[disturb[2]][0, 0, disturb[3]] += disturb[4]
+                y[t] = state[0][0]
+            state = joined(state)
+        outputs.append(y)
+        if d == D - 1:
+            both = outputs[-D:]
+            merged = {"concat": lambda: np.concatenate(both, axis=2), "sum": lambda: sum(both),
+                      "mean": lambda: sum(both) / D, "mul": lambda: np.prod(both, axis=0)}[layer._config()["merge"]]()  # fmt: skip
+            skip = layer._config()["skip"]
+            passed = merged + u if skip == "residual" and merged.shape == u.shape else merged
+            u = np.concatenate([passed, x], axis=2) if skip == "input" else passed
+            outputs[-D:] = [passed] * D
+    return np.concatenate(outputs[::D], axis=2) if skip == "output" else passed
+
+
+@pytest.mark.parametrize("skip", ["none", "input", "output", "residual"])
+@pytest.mark.parametrize("merge", ["concat", "sum", "mean", "mul"])
+def test_norms_of_merged_directions_and_skips(merge, skip):
+    for cls in (fr.GRU, fr.LSTM):
+        layer = cls(H, H, 2, bidirectional=True, merge=merge, skip=skip, dtype="float64", rng=3)
+        x = np.random.default_rng(0).standard_normal((3, 1, H))
+        y = layer(x)[0]
+        assert_close("y", composed(layer, x), y, "forward")
+        dy = np.random.default_rng(1).standard_normal(y.shape)
+        norms = diagnostics.gradient_norms(layer, x, dy)
+        for part, name in enumerate(layer.state_names):
+            expected = np.zeros((4, 3, H))
+            for place, t, unit in np.ndindex(expected.shape):
+                up, down = (np.sum(dy * composed(layer, x, (place, t, part, unit, eps))) for eps in (1e-5, -1e-5))
+                expected[place, t, unit] = (up - down) / 2e-5
+            assert_close(name, norms[name], np.linalg.norm(expected, axis=2), "numeric")
+
+
+@pytest.mark.parametrize("name", ["lstm_projected", "sru", "gru"])
+def test_learned_initial_states(name):
+    """They are the state when none is given."""
+    layer = build(name, learn_state=True, num_layers=2)
+    x, dy, _ = arrays(layer)
+    learned = joined([np.repeat(layer.parameters[part + "0"][:, None], B, axis=1) for part in layer.state_names])
+    assert all(part.any() for part in split(learned))
+    for state in (None, learned):
+        norms = diagnostics.gradient_norms(layer, x, dy, state=state)
+        closed = diagnostics.gate_saturation(layer, x, low=0.5, high=0.5, state=state)
+        if state is None:
+            first = norms, closed
+    for ours, theirs in zip(first, (norms, closed)):
+        for key in theirs:
+            assert_same_bits(key, ours[key], theirs[key])
+    zeros = diagnostics.gradient_norms(layer, x, dy, state=joined([0 * part for part in split(learned)]))
+    assert (zeros[layer.state_names[0]] != norms[layer.state_names[0]]).any()
 
 
 def test_norms_in_every_form_of_call():

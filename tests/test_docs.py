@@ -255,6 +255,7 @@ def group(name):
 
 PAGE = (ROOT / "docs/equations.md").read_text()
 ORACLE = "\n".join(path.read_text() for path in sorted((ROOT / "fastrnn/reference").glob("*.py")))
+DIAGNOSTICS = "\n".join(path.read_text() for path in sorted((ROOT / "fastrnn/diagnostics").glob("*.py")))
 #: The groups that are one cell, or part of one: not functions, products, sequences, blocks and diagnostics.
 CELL_GROUPS = sorted({group(name) for name in defined(PAGE)} - {*"FEASB", "GR"})
 KERNELS = {p.name: comments(p.read_text()) for p in sorted((ROOT / "fastrnn/_core/kernels").glob("*.inc"))}
@@ -272,10 +273,14 @@ def test_numbers_are_defined_once_and_in_order():
             assert part == list(range(1, len(part) + 1)), f"{letter}: {there}"
 
 
-@pytest.mark.parametrize("name", ["oracle", "page", *KERNELS])
+@pytest.mark.parametrize("name", ["oracle", "page", "diagnostics", *KERNELS])
 def test_cited_numbers_exist(name):
-    text = {"oracle": ORACLE, "page": PAGE, **KERNELS}[name]
+    text = {"oracle": ORACLE, "page": PAGE, "diagnostics": DIAGNOSTICS, **KERNELS}[name]
     assert cited(text) - set(defined(PAGE)) == set()
+
+
+def test_every_number_of_the_diagnostics_is_cited():
+    assert {name for name in defined(PAGE) if group(name) == "GR"} - cited(DIAGNOSTICS) == set()
 
 
 @pytest.mark.parametrize("letter", CELL_GROUPS)

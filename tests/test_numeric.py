@@ -6,8 +6,10 @@ backward pass. So an error that engine and oracle shared would show.
 
 import numpy as np
 import pytest
-from cases import CELLS, Case, Data, Untouched, state_names
+from cases import ROWS, TELLING, Case, Data, Untouched, smooth, state_parts, variant
 from tolerance import assert_close
+
+from fastrnn import reference
 
 EPS = 1e-5
 #: No kink may lie between the two points; states and inputs are of order 1.
@@ -15,17 +17,13 @@ KINK_MARGIN = 1e-3
 
 
 def problem(cell, **changes):
-    """Two layers, two directions, ragged lengths; a seed that keeps clear of kinks.
-
-    Where a state m is a scale that backward holds, the gradients are those of losses on h.
-    """
-    loss = {"dstate": "h"} if "m" in state_names(Case(cell)) else {}
-    for seed in range(1000):
-        values = {"I": 2, "H": 3, "L": 2, "D": 2, "T": 3, "B": 2, "lengths": (3, 1), **loss, **changes}
-        data = Data(Case(cell, seed=seed, **values))
-        if data.kink_margin() > KINK_MARGIN:
-            return data
-    raise AssertionError("no seed keeps clear of the kinks")
+    """Two layers, two directions, ragged lengths; a seed that keeps clear of kinks."""
+    values = {"I": 2, "H": 3, "L": 2, "D": 2, "T": 3, "B": 2, "lengths": (3, 1), **changes}
+    case = Case(cell, **values)
+    if case.normed:  # rows that are small beside the square root of 1e-5 have large third derivatives
+        case = variant(case, I=5, H=6)
+    # what an sLSTM gives are the gradients of objectives that read h
+    return Data(smooth(variant(case, dstate="h") if case.kind == "slstm" else case, KINK_MARGIN))
 
 
 class Objective:
@@ -37,18 +35,15 @@ class Objective:
     def value(self, x, state):
         y, final = self.layer(x, state, self.data.lengths)
         total = 0.0 if self.data.dy is None else np.sum(y * self.data.dy)
-        pairs = zip(self.parts(final), self.parts(self.data.dstate))
+        pairs = zip(state_parts(final), state_parts(self.data.dstate))
         return total + sum(np.sum(a * b) for a, b in pairs if b is not None)
-
-    def parts(self, state):
-        return state if isinstance(state, tuple) else (state,)
 
     def gradients(self):
         """dx, dstate0, parameter gradients."""
         data = self.data
         _, _, pullback = self.layer.vjp(data.x, data.state, data.lengths)
         dx, dstate0 = pullback(data.dy, data.dstate)
-        return dx, self.parts(dstate0), dict(self.layer.grads)
+        return dx, state_parts(dstate0), dict(self.layer.grads)
 
 
 def differences(array, value):
@@ -68,16 +63,16 @@ def differences(array, value):
 def check(data):
     objective = Objective(data)
     dx, dstate0, grads = objective.gradients()
-    x, state = data.x.copy(), tuple(part.copy() for part in objective.parts(data.state))
+    x, state = data.x.copy(), tuple(part.copy() for part in state_parts(data.state))
 
     def value():
-        return objective.value(x, state if isinstance(data.state, tuple) else state[0])
+        return objective.value(x, reference.join_state(data.spec, state))
 
     with Untouched(data.x, data.state):
         assert_close("dx", dx, differences(x, value), "numeric")
-        for name, part, gradient in zip(state_names(data.case), state, dstate0, strict=True):
-            if name == "m":
-                assert not gradient.any(), "no gradient flows through a scale"
+        for name, part, gradient in zip(data.case.state_names, state, dstate0, strict=True):
+            if name == "m":  # the scale of an sLSTM is held
+                assert not gradient.any()
                 continue
             assert_close(f"d{name}0", gradient, differences(part, value), "numeric")
         with objective.layer.edit() as p:
@@ -85,12 +80,17 @@ def check(data):
                 assert_close(name, grads[name], differences(array, value), "numeric")
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TELLING)
 def test_stack(cell):
     check(problem(cell))
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ROWS)
+def test_layer(cell):
+    check(problem(cell, L=1))
+
+
+@pytest.mark.parametrize("cell", TELLING)
 def test_long(cell):
     """A dozen steps through one unit more than a vector holds, without biases."""
     check(problem(cell, I=1, H=5, L=1, D=1, T=12, B=1, lengths=None, bias=False))

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from cases import CELLS, Case, Data, dealt_out, variant
+from cases import CELLS, Case, Data, dealt_out, state_parts, variant
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import BATCHES, WIDTHS, budget, cases
+from strategies import BATCHES, WIDTHS, cases, per_cell
 from tolerance import assert_same_bits
 
 import fastrnn as fr
+from fastrnn import reference
 
 THREADS = [1, 2, 3]
 #: Large enough that work is worth dealing to three threads, with a tail in every dimension.
@@ -20,6 +21,12 @@ LARGE = [
     Case("gru_reset_before", I=40, H=129, T=9, B=13, D=2, dtype="float64"),
     Case("lstm", I=20, H=520, T=5, B=1, dtype="float32"),
     Case("rnn_tanh", I=500, H=300, T=9, B=5, dtype="float32"),
+    Case("lstm_norm", I=30, H=140, T=9, B=13, D=2, dtype="float32"),
+    Case("gru_norm_before", I=40, H=129, T=9, B=5, dtype="float64"),
+    Case("mut3", I=40, H=150, T=9, B=3, dtype="float32"),
+    Case("multiplicative_lstm", I=65, H=140, T=9, B=9, dtype="float32"),
+    Case("sru", I=300, H=257, L=2, T=9, B=3, dtype="float32"),
+    Case("slstm", I=65, H=130, T=9, B=5, dtype="float32"),
 ]
 
 
@@ -30,19 +37,11 @@ def assert_same_result(case, result, expected, rows=slice(None), label=""):
         assert_same_bits(f"state{label}", ours, np.ascontiguousarray(theirs[:, rows]))
 
 
-def state_parts(state):
-    """A state as the user gives it, as a tuple."""
-    return state if isinstance(state, tuple) else (state,)
-
-
 def run(data, layer, rows=slice(None), x=None, lengths="own"):
     """y and state parts of a call on some rows of the batch; the layout is time-major."""
-    case = data.case
-    x = data.x if x is None else x
-    parts = [None if part is None else part[:, rows] for part in state_parts(data.state)]
-    state = tuple(parts) if case.kind == "lstm" else parts[0]
-    if data.state is None:
-        state = None
+    x, state = data.x if x is None else x, data.state
+    if state is not None:
+        state = reference.join_state(data.spec, [None if part is None else part[:, rows] for part in state_parts(state)])
     if lengths == "own":
         lengths = None if data.lengths is None else data.lengths[rows]
     y, final = layer(np.ascontiguousarray(x[:, rows]), state, lengths)
@@ -65,7 +64,7 @@ PLAIN = {"batch_first": False, "unbatched": False, "layout": "plain", "padding":
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@budget(0.5)
+@per_cell(0.5)
 @given(st.data())
 def test_batch_mates(cell, data):
     """Any choice of sequences, in any order and number, gives each the bits it has in the batch."""
@@ -97,7 +96,7 @@ def test_alone_or_anywhere(cell, dtype):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@budget(0.5)
+@per_cell(0.5)
 @given(st.data())
 def test_padding(cell, data):
     """Neither what the padding holds nor how long it is reaches a bit of a result."""
@@ -124,7 +123,7 @@ def test_padding(cell, data):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@budget(0.5)
+@per_cell(0.5)
 @given(st.data())
 def test_chunks(cell, data):
     """A sequence cut anywhere, the state carried over, gives the bits of one call."""
@@ -162,7 +161,7 @@ def test_threads(case):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@budget(0.5)
+@per_cell(0.5)
 @given(st.data())
 def test_threads_small(cell, data):
     """Dealt out by rows and by hidden blocks, small as they are, to more threads than there are CPUs."""
@@ -219,7 +218,7 @@ def test_gradients_are_reproducible(case):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@budget(0.5)
+@per_cell(0.5)
 @given(st.data())
 def test_layout_changes_no_bit(cell, data):
     """batch_first, strides, byte order, alignment, dtype that holds the same numbers: same bits."""

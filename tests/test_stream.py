@@ -6,12 +6,13 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from cases import CELLS, LAYOUTS, Case, Data, variant
+from cases import CELLS, LAYOUTS, TELLING, Case, Data, state_parts, variant
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import WIDTHS, budget, cases
-from test_promises import state_parts
+from strategies import WIDTHS, cases, per_cell
 from tolerance import assert_same_bits
+
+from fastrnn import reference
 
 
 def assert_same_state(state, expected):
@@ -20,21 +21,11 @@ def assert_same_state(state, expected):
         assert_same_bits("state", ours, theirs)
 
 
-def filled(data):
-    """The state of the data with zeros for its missing parts, or None."""
-    if data.state is None or isinstance(data.state, np.ndarray):
-        return data.state
-    spec, rows = data.spec, data.case.L
-    shapes = [(rows, data.case.B, width) for width in (spec.output_size, spec.hidden_size)]
-    pairs = zip(data.state, shapes)
-    return tuple(np.zeros(s, data.case.dtype) if part is None else part for part, s in pairs)
-
-
 def check_stream(data, layer):
     """All steps of the data through a fresh stream against one call."""
     stream = layer.stream(data.case.B)
     stream.reset(data.state)
-    y, state = layer(data.x, filled(data))
+    y, state = layer(data.x, reference.join_state(data.spec, data.initial()))
     for t, x_t in enumerate(data.x):
         assert_same_bits(f"step {t}", stream.step(x_t).copy(), y[t])
     assert_same_state(stream.state, state)
@@ -44,7 +35,7 @@ STREAM = {"D": 1, "lengths": None, "batch_first": False, "unbatched": False}
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@budget(0.5)
+@per_cell(0.5)
 @given(st.data())
 def test_stream_is_one_call(cell, data):
     arrays = Data(data.draw(cases(cell=cell, **STREAM)))
@@ -61,7 +52,7 @@ def test_every_width(cell, dtype):
         check_stream(data, data.layer())
 
 
-@pytest.mark.parametrize("cell", ["lstm", "lstm_proj", "gru_reset_before"])
+@pytest.mark.parametrize("cell", TELLING)
 def test_large(cell):
     data = Data(Case(cell, I=100, H=300, L=2, T=6, B=1, dtype="float32"))
     check_stream(data, data.layer())
@@ -113,7 +104,7 @@ def test_bidirectional_has_no_stream(cell):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_reset(cell):
-    """reset() goes back to zeros, reset(state) to that state; the state may come from anywhere."""
+    """reset() goes back to the empty state, reset(state) to that state; the state may come from anywhere."""
     data = Data(Case(cell, I=3, H=7, L=2, T=4, B=3, dtype="float32"))
     layer = data.layer()
     stream = layer.stream(3)
@@ -121,8 +112,8 @@ def test_reset(cell):
     middle = stream.state
     stream.step(data.x[0])
     stream.reset()
-    for part in state_parts(stream.state):
-        assert not part.any()
+    for part, empty in zip(state_parts(stream.state), data.case.empty, strict=True):
+        assert (part == empty).all()
     for x_t, y_t in zip(data.x, first, strict=True):
         assert_same_bits("after reset", stream.step(x_t).copy(), y_t)
     assert_same_state(stream.state, middle)
@@ -165,7 +156,7 @@ def test_state_cannot_be_assigned():
 @pytest.mark.parametrize("cell", CELLS)
 def test_output_is_read_only_and_may_be_the_next_input(cell, L):
     case = Case(cell, I=8, H=8, P=8, L=L, T=1, B=2, dtype="float32")
-    if case.projected:
+    if case.row.projected:
         case = variant(case, H=9)
     data = Data(case)
     layer = data.layer()
@@ -271,7 +262,7 @@ def test_nan_and_recovery():
 # ---------------------------------------------------------------- allocations
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TELLING)
 def test_a_step_allocates_nothing_that_lasts(cell):
     """Python's and NumPy's allocations: a few views, never an array of the step's size."""
     data = Data(Case(cell, I=64, H=256, L=2, T=1, B=8, dtype="float32"))

@@ -20,4 +20,5 @@ def installed():
 
 def running(names, case, threads):
     """Those of the named contenders that can run a case."""
-    return [name for name in names if CONTENDERS[name].can_run(case, threads)]
+    able = [name for name in names if case.cell in CONTENDERS[name].cells]
+    return [name for name in able if CONTENDERS[name].can_run(case, threads)]

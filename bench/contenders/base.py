@@ -1,8 +1,10 @@
-"""What all contenders have in common. Imports nothing but the standard library and `importlib`."""
+"""What all contenders have in common. Imports nothing but the standard library and cells.py."""
 
 import contextlib
 import importlib.util
 import timeit
+
+from ..cells import PLAIN
 
 
 class Contender:
@@ -19,11 +21,13 @@ class Contender:
         The modules it imports.
     default : bool
         Whether it takes part without being named.
+    cells : tuple of str
+        The cells that it has, of `cells.CELLS`.
     spin : float
         Seconds for which its threads may go on spinning after a call, as measured with two threads.
     """
 
-    name, needs, default, spin = "", (), True, 0.0
+    name, needs, default, spin, cells = "", (), True, 0.0, PLAIN
     code, names = "", {}
 
     def __init__(self, problem, threads):
@@ -37,7 +41,7 @@ class Contender:
 
     @classmethod
     def can_run(cls, case, threads):
-        """Whether it offers what the case asks for."""
+        """Whether it offers what the case, of one of its cells, asks for."""
         return True
 
     @classmethod

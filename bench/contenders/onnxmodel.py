@@ -4,7 +4,19 @@ import importlib.util
 
 import numpy as np
 
-GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}  # torch's gates in ONNX's order
+from ..cells import CELLS, PLAIN
+from ..problem import peepholes
+
+GATES = {"LSTM": "ifgo", "GRU": "rzn", "RNN": "h"}  # torch's
+ORDER = {"LSTM": "iofg", "GRU": "zrn", "RNN": "h"}  # ONNX's
+NAMES = {
+    "tanh": "Tanh", "relu": "Relu", "softplus": "Softplus", "hard_sigmoid": "HardSigmoid", "softsign": "Softsign",
+}  # fmt: skip
+#: The cells that its operators have.
+HAS = (
+    *PLAIN, "RNN relu", "RNN softplus", "LSTM peephole", "LSTM coupled", "LSTM coupled peephole", "LSTM activations",
+    "GRU before", "GRU activations",
+)  # fmt: skip
 
 
 def has_model(case):
@@ -25,7 +37,7 @@ def feeds(problem):
 
 def output_names(case):
     """``y``, then final ``h`` (and ``c``) of every layer."""
-    kinds = "hc" if case.cell == "LSTM" else "h"
+    kinds = "hc" if CELLS[case.cell].layer == "LSTM" else "h"
     return ["y"] + [f"{kind}_{layer}" for kind in kinds for layer in range(case.layers)]
 
 
@@ -42,21 +54,20 @@ def model(problem):
     """The bytes of the model."""
     from onnx import TensorProto, helper, numpy_helper
 
-    case = problem.case
+    case, cell = problem.case, CELLS[problem.case.cell]
     nodes, tensors = [], {}
     y = "x"
     for layer in range(case.layers):
         tensors |= _weights(problem, layer)
         given = [y, f"W{layer}", f"R{layer}", f"B{layer}", "lengths" if case.shortest else ""]
         given += ["h0", "c0"][: len(problem.state)] if problem.state else []
+        if peepholes(case):
+            given += [""] * (7 - len(given)) + [f"P{layer}"]
         finals = [name for name in output_names(case)[1:] if name.endswith(f"_{layer}")]
-        attributes = {"linear_before_reset": 1} if case.cell == "GRU" else {}
-        if case.directions == 2:
-            attributes["direction"] = "bidirectional"
         last = layer == case.layers - 1
         plain = "y" if last and case.directions == 1 else f"plain{layer}"  # (T, D, B, H)
         nodes.append(
-            helper.make_node(case.cell, given, [plain, *finals], hidden_size=case.hidden, **attributes)
+            helper.make_node(cell.layer, given, [plain, *finals], hidden_size=case.hidden, **attributes(case))
         )
         y = "y" if last else f"y{layer}"
         if plain != "y":  # (T, B, D*H)
@@ -75,16 +86,41 @@ def model(problem):
     ).SerializeToString()
 
 
+def attributes(case):
+    """Of a node."""
+    cell, found = CELLS[case.cell], {}
+    if case.directions == 2:
+        found["direction"] = "bidirectional"
+    if cell.layer == "GRU" and cell.options.get("reset_after", True):
+        found["linear_before_reset"] = 1
+    if cell.options.get("coupled"):
+        found["input_forget"] = 1
+    if "clip" in cell.options:
+        found["clip"] = cell.options["clip"]
+    names = cell.options.get("activations") or [cell.options.get("nonlinearity", "tanh")]
+    if cell.options.keys() & {"activations", "nonlinearity"}:
+        found["activations"] = [NAMES[name] for name in names] * case.directions
+    return found
+
+
 def _weights(problem, layer):
-    """W, R and B of a layer, directions first."""
-    order = GATES[problem.case.cell]
+    """W, R, B, and P of peepholes, of a layer, directions first."""
+    cell = CELLS[problem.case.cell]
+    coupled, order = cell.options.get("coupled"), ORDER[cell.layer]
+
+    def of_gates(parts, order):
+        """In ONNX's order; i = 1 - f is the sigmoid of the negative."""
+        parts = {"i": -parts["f"], **parts} if coupled else parts
+        return np.concatenate([parts[gate] for gate in order])
 
     def gates(name):
-        parts = np.split(problem.weights[name], len(order))
-        return np.concatenate([parts[i] for i in order])
+        there = GATES[cell.layer][1 if coupled else 0 :]
+        return of_gates(dict(zip(there, np.split(problem.weights[name], len(there)), strict=True)), order)
 
     ways = [f"l{layer}{way}" for way in ("", "_reverse")[: problem.case.directions]]
-    return {
+    seen = [{gate: problem.weights[f"weight_c{gate}_{s}"] for gate in peepholes(problem.case)} for s in ways]
+    more = {f"P{layer}": np.stack([of_gates(parts, "iof") for parts in seen])} if seen[0] else {}
+    return more | {
         f"W{layer}": np.stack([gates(f"weight_ih_{s}") for s in ways]),
         f"R{layer}": np.stack([gates(f"weight_hh_{s}") for s in ways]),
         f"B{layer}": np.stack([np.concatenate([gates(f"bias_ih_{s}"), gates(f"bias_hh_{s}")]) for s in ways]),

@@ -7,7 +7,7 @@ from .base import Contender
 class Ort(Contender):
     """``session.run`` with NumPy arrays."""
 
-    name, needs = "ort", ("onnxruntime", "onnx")
+    name, needs, cells = "ort", ("onnxruntime", "onnx"), onnxmodel.HAS
     spin = 0.04  # its workers: about 30 ms
 
     def __init__(self, problem, threads):

@@ -1,12 +1,13 @@
 """fastrnn: a call, ``vjp`` and its pullback, or a stream's step."""
 
+from ..cells import CELLS
 from .base import Contender
 
 
 class Fastrnn(Contender):
     """This library."""
 
-    name, needs = "fastrnn", ("fastrnn",)
+    name, needs, cells = "fastrnn", ("fastrnn",), tuple(CELLS)
 
     def __init__(self, problem, threads):
         import fastrnn as fr
@@ -14,11 +15,13 @@ class Fastrnn(Contender):
         fr.set_num_threads(threads)
         case, state = problem.case, problem.state
         self.case = case
-        self.layer = getattr(fr, case.cell)(
-            case.input, case.hidden, case.layers, bidirectional=case.directions == 2, dtype=case.dtype
-        )
-        self.layer.load_state_dict(problem.weights)
-        if state and case.cell != "LSTM":
+        self.layer = getattr(fr, CELLS[case.cell].layer)(
+            case.input, case.hidden, case.layers, bidirectional=case.directions == 2, dtype=case.dtype, rng=0,
+            **case.options,
+        )  # fmt: skip
+        if problem.weights:
+            self.layer.load_state_dict(problem.weights)
+        if state and len(state) == 1:
             (state,) = state
         self.names = {"layer": self.layer, "x": problem.x, "dy": problem.dy, "state": state}
         if case.what == "stream":
@@ -39,8 +42,8 @@ class Fastrnn(Contender):
         """As `Contender.outputs`; gradients add up, so this wants the first call's."""
         if self.case.what == "stream":
             assigned = {"y": assigned["y"][None, None], "final": self.stream.state}
-        final = assigned["final"] if self.case.cell == "LSTM" else (assigned["final"],)
-        found = {"y": assigned["y"]}
+        found, final = {"y": assigned["y"]}, assigned["final"]
         if self.case.what == "train":
             return {**found, "dx": assigned["dx"], **self.layer.grads}
-        return {**found, **dict(zip("hc", final))}
+        final = final if isinstance(final, tuple) else (final,)
+        return {**found, **dict(zip(self.layer.state_names, final, strict=True))}

@@ -4,13 +4,14 @@ A training call asks `torch.autograd.grad` for the gradients of the input and of
 as long as ``backward`` with gradients set to None before (LSTM 100/16/128: 9.21 and 9.24 ms).
 """
 
+from ..cells import CELLS, PLAIN
 from .base import Contender
 
 
 class Torch(Contender):
     """``nn.LSTM``, ``nn.GRU``, ``nn.RNN``; ragged batches packed, in any order."""
 
-    name, needs = "torch", ("torch",)
+    name, needs, cells = "torch", ("torch",), (*PLAIN, "RNN relu", "LSTM projected")
     spin = 0.01  # libgomp's workers: 5 ms
 
     def __init__(self, problem, threads):
@@ -30,14 +31,14 @@ class Torch(Contender):
     def tensors(self, arrays):
         """Of a state: a tensor, or a tuple of two for an LSTM."""
         tensors = tuple(map(self.torch.from_numpy, arrays))
-        return tensors if self.case.cell == "LSTM" else tensors[0]
+        return tensors if len(tensors) == 2 else tensors[0]
 
     def make(self, problem):
         """The module with the problem's weights."""
         case, torch = problem.case, self.torch
-        module = getattr(torch.nn, case.cell)(
+        module = getattr(torch.nn, CELLS[case.cell].layer)(
             case.input, case.hidden, case.layers,
-            bidirectional=case.directions == 2, dtype=getattr(torch, case.dtype),
+            bidirectional=case.directions == 2, dtype=getattr(torch, case.dtype), **case.options,
         )  # fmt: skip
         module.load_state_dict({k: torch.from_numpy(v) for k, v in problem.weights.items()})
         return module
@@ -69,14 +70,14 @@ class Torch(Contender):
         if self.case.what == "train":
             names = ["dx", *(name for name, _ in self.module.named_parameters())]
             return {**found, **{k: g.numpy() for k, g in zip(names, assigned["grads"], strict=True)}}
-        final = assigned["final"] if self.case.cell == "LSTM" else (assigned["final"],)
+        final = assigned["final"] if isinstance(assigned["final"], tuple) else (assigned["final"],)
         return {**found, **{k: v.numpy() for k, v in zip("hc", final)}}
 
 
 class TorchCell(Torch):
     """``nn.LSTMCell`` and so on, for single steps: much quicker there than the module."""
 
-    name = "torch-cell"
+    name, cells = "torch-cell", PLAIN
 
     @classmethod
     def can_run(cls, case, threads):

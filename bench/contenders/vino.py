@@ -3,6 +3,7 @@
 import io
 import sys
 
+from ..cells import PLAIN
 from . import onnxmodel
 from .base import Contender
 
@@ -11,6 +12,7 @@ class OpenVino(Contender):
     """An inference request whose inputs are our arrays and whose outputs are shared, not copied."""
 
     name, needs = "openvino", ("openvino", "onnx")
+    cells = (*PLAIN, "RNN relu", "LSTM coupled", "GRU before")  # it overlooks peepholes, and has not every activation
     spin = 0.01
 
     def __init__(self, problem, threads):

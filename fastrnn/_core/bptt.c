@@ -266,17 +266,28 @@ static void slot_pointers(const FrBack *back, const Scratch *w, ptrdiff_t s, int
 {
     const FrRun *run = back->run;
     const FrPlan *plan = run->plan;
-    const ptrdiff_t size = plan->kernels->size, padded = plan->padded * size, c_row = plan->hidden * size;
+    const ptrdiff_t c_row = plan->hidden * plan->kernels->size;
     for (int j = 0; j < n; j++) {
         w->out[j] = fr_row(run, &run->y, j, s);
         if (back->dy.base)
             w->dy[j] = fr_row(run, &back->dy, j, s);
         for (int e = 1; e < plan->cell->states; e++) {
-            w->cell[e][j] = w->kept.state[e] + (kept + j) * padded;
-            w->cell_prev[e][j] = s > run->first ? w->kept.state[e] + (kept - n_prev + j) * padded
+            w->cell[e][j] = fr_state_row(run, &w->kept, e, j, s, kept + j);
+            w->cell_prev[e][j] = s > run->first ? fr_state_row(run, &w->kept, e, j, s - 1, kept - n_prev + j)
                                    : back->state0[e] ? (char *)back->state0[e] + run->row[j] * c_row : w->zeros;
         }
     }
+}
+
+/* Adds what the cell states of step s have from outside to dL/dc_s of n slots. */
+static void add_cell_gradients(const FrBack *back, Scratch *w, ptrdiff_t s, int n)
+{
+    const FrPlan *plan = back->run->plan;
+    fr_phase_begin(&w->me, 1);
+    if (!fr_phase_next(&w->me))
+        for (int j = 0; j < n; j++)
+            plan->kernels->add(fr_row(back->run, &back->dc, j, s), w->dc[1][j], plan->hidden); /* (H15) */
+    fr_phase_end(&w->me);
 }
 
 /* Step s of the block that begins at `first`: every stage, last to first. */
@@ -565,6 +576,8 @@ static void backward(const FrBack *back, int rank)
             const int n = fr_grow(run, live, s), n_prev = s ? fr_grow(run, n, s - 1) : 0;
             kept -= n;
             slot_pointers(back, &w, s, n, kept, n_prev);
+            if (back->dc.base)
+                add_cell_gradients(back, &w, s, n);
             step(back, &w, first, s, kept, live);
             live = n;
         }

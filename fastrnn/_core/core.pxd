@@ -47,7 +47,7 @@ cdef extern from "sequence.h" nogil:
         const int *row
         const Py_ssize_t *length
         Py_ssize_t first, last
-        FrRows x, y
+        FrRows x, y, c
         const char *packed
         char **state
         const char *drop
@@ -58,7 +58,7 @@ cdef extern from "sequence.h" nogil:
     ctypedef struct FrBack:
         const FrRun *run
         const char **state0
-        FrRows dy, dx
+        FrRows dy, dx, dc
         int dx_add
         char **dstate
         const char *packed_back

@@ -8,19 +8,19 @@ cdef inline object output_array(cnp.npy_intp *shape, int type_number, bint ragge
 cdef class Pullback:
     """One evaluation of a layer, and, after ``vjp``, all that its backward pass reads.
 
-    ``dx, dstate0 = pullback(dy, dstate=None)`` runs BPTT and adds the parameter gradients to
+    ``dx, dstate0 = pullback(dy, dstate=None, dc_seq=None)`` runs BPTT and adds the parameter gradients to
     ``layer.grads``. It may be called once.
     """
     cdef Recurrent layer
     cdef Py_ssize_t steps, batch, version
     cdef bint ragged, unbatched, used, learns
     cdef object x, y                    # y: only while it is computed
+    cdef object cells                   # cell states of the last layer, or None
     cdef tuple initial                  # states as given; None is zeros
     cdef list final                     # states, rewritten by the runs
-    cdef list inputs, outputs, masks    # by layer: what it reads, what its runs compute, dropout of what it passes on
+    cdef list inputs, outputs, masks    # by layer: what it reads, what its runs compute, dropout of what it passes on, or None
+    cdef list unmasked                  # by layer: what it reads without the masks of its input; None without these
     cdef object drawn                   # other masks of the layer (regularisers.Masks), or None
-    cdef list fed                       # by layer: what it reads, under its mask, if there is one
-    cdef FrRows *unmasked               # the same by layer without the mask
     cdef list dropped                   # by layer and direction: weight_hh under its mask, packed, packed back
     cdef list workspaces                # by layer and direction and part
     cdef Py_ssize_t *lengths            # of every slot
@@ -33,7 +33,6 @@ cdef class Pullback:
     def __dealloc__(self):
         free(self.lengths)
         free(self.runs)
-        free(self.unmasked)
 
     cdef int first_slot(self, int part) noexcept:
         cdef int each = <int>(self.batch // self.parts), larger = <int>(self.batch % self.parts)
@@ -88,6 +87,10 @@ cdef class Pullback:
             return self.window(rows, array, l * layer.layer_size if layer.skip == OUTPUT else 0, layer.batch_first)
         return self.window(rows, array, 0, False)
 
+    cdef int reads(self, FrRows *rows, object array, int l) except -1:
+        """Points `rows` at what goes into layer l: x, what the layer before passes on, or an array of its own."""
+        return self.window(rows, array, 0, self.layer.batch_first) if array is self.x else self.place(rows, array, l - 1)
+
     cdef object inner(self, Py_ssize_t steps, Py_ssize_t width):
         """An array between layers."""
         cdef cnp.npy_intp[3] shape
@@ -98,8 +101,10 @@ cdef class Pullback:
         """Arrays, of `block` steps, for what layer l computes; returns the one it passes on."""
         cdef Recurrent layer = self.layer
         cdef bint last = l == layer.num_layers - 1, beside = layer.skip == OUTPUT
-        mask = layer._mask((self.steps, self.batch, layer.layer_size)) if keep and layer._dropout and not last else None
-        self.masks.append(mask)
+        mask = None
+        if self.masks is not None and not last:
+            mask = layer._mask((self.steps, self.batch, layer.layer_size))
+            self.masks.append(mask)
         on = self.y if last or beside and mask is None else self.inner(block, layer.plans[1].input)
         if layer.merging and l and not keep:
             self.outputs.append(self.outputs[0])
@@ -108,6 +113,10 @@ cdef class Pullback:
         else:
             self.outputs.append(self.y if beside else on)
         return on
+
+    cdef object mask(self, int l):
+        """Dropout of what layer l passes on, or None."""
+        return None if self.masks is None or l == self.layer.num_layers - 1 else self.masks[l]
 
     cdef int lay_out(self, int l, bint keep) except -1:
         """Fills the runs of one layer."""
@@ -126,13 +135,12 @@ cdef class Pullback:
                 run.count = self.first_slot(p + 1) - self.first_slot(p)
                 run.row = self.rows + self.first_slot(p)
                 run.length = self.lengths + self.first_slot(p)
-                if l:
-                    self.place(&run.x, self.inputs[l], l - 1)
-                else:
-                    self.window(&run.x, self.x, 0, layer.batch_first)
+                self.reads(&run.x, self.inputs[l], l)
                 self.place(&run.y, self.outputs[l], l)
                 run.y.base += d * plan.output * size
-                run.packed = (<_Buffer>(layer.packed[at] if self.dropped is None else self.packed_dropped(at))).data
+                if self.cells is not None and l == layer.num_layers - 1:
+                    self.window(&run.c, self.cells, d * plan.hidden, layer.batch_first)
+                run.packed = (<_Buffer>(self.packed_dropped(at) if self.dropped is not None else layer.packed[at])).data
                 for s in range(layer.states):
                     run.state[s] = data_of(self.final[s]) + at * self.batch * layer.width(s) * size
                 if keep:
@@ -144,7 +152,7 @@ cdef class Pullback:
                         run.zone_key = <unsigned long long>self.drawn.key + at * <unsigned long long>0x9e3779b97f4a7c15
                         if self.drawn.recurrent is not None:
                             run.drop = data_of(self.drawn.recurrent) + at * self.batch * plan.output * size
-                    buffer = _Buffer(fr_workspace(plan, rows, run.drop != NULL))
+                    buffer = layer.take_spare(fr_workspace(plan, rows, run.drop != NULL))
                     self.workspaces.append(buffer)
                     run.ws, run.ws_rows = (<_Buffer>buffer).data, rows
         return 0
@@ -164,45 +172,15 @@ cdef class Pullback:
         return self.dropped[at][0]
 
     cdef int draw(self) except -1:
-        """Draws the masks, but for those between layers."""
+        """The masks of this call, but for those of dropout."""
         cdef Recurrent layer = self.layer
-        cdef int l, layers = layer.num_layers
-        widths = [layer.plan(l).input for l in range(layers)]
+        cdef int l
+        widths = [layer.plan(l).input for l in range(layer.num_layers)]
         self.drawn = layer._draw_masks(widths, self.batch, layer.recurrent_weights)
         if self.drawn.weights is not None:
-            self.dropped = layers * layer.num_directions * [None]
+            self.dropped = layer.num_layers * layer.num_directions * [None]
         if self.drawn.inputs is not None:
-            self.fed = []
-            self.unmasked = <FrRows *>calloc(layers, sizeof(FrRows))
-            if self.unmasked == NULL:
-                raise MemoryError()
-        return 0
-
-    cdef FrRows reads(self, int l) noexcept:
-        """What layer l reads, without its mask."""
-        if self.unmasked != NULL:
-            return self.unmasked[l]
-        return self.runs[l * self.layer.num_directions * self.parts].x
-
-    cdef int feed(self, int l, int tasks) except -1:
-        """Puts what layer l reads under its mask."""
-        cdef FrRun *runs = self.runs + l * tasks
-        cdef FrRows to
-        cdef int i
-        self.unmasked[l] = runs.x
-        self.fed.append(self.inner(self.steps, runs.plan.input))
-        self.window(&to, self.fed[l], 0, False)
-        self.under_mask(l, &runs.x, &to)
-        for i in range(tasks):
-            runs[i].x = to
-        return 0
-
-    cdef int under_mask(self, int l, const FrRows *rows, const FrRows *to) except -1:
-        """to = rows under the mask of what layer l reads, the same at all steps."""
-        cdef FrRows mask
-        cdef Py_ssize_t width = self.layer.plan(l).input
-        mask.base, mask.time, mask.batch = data_of(self.drawn.inputs[l]), 0, width * self.layer.size
-        combine(self, MUL, rows, &mask, to, width, 0, self.steps)
+            self.unmasked = []
         return 0
 
     cdef object evaluate(self, bint keep):
@@ -210,26 +188,44 @@ cdef class Pullback:
         cdef Recurrent layer = self.layer
         cdef Py_ssize_t T = self.steps, B = self.batch, block = T, first = 0, last
         cdef int l, s, layers = layer.num_layers, tasks = layer.num_directions * self.parts
-        cdef bint joined = layer.joined or keep and layer._dropout and layers > 1
         cdef cnp.npy_intp[3] shape
         self.final = [layer.running(self.initial[s], s, B) for s in range(layer.states)]
         shape[0], shape[1] = (B, T) if layer.batch_first else (T, B)
         shape[2] = layer.y_size
         y = self.y = output_array(shape, layer.type_number, self.ragged)
+        if layer.cell_states:
+            shape[2] = layer.num_directions * layer.hidden_size
+            self.cells = output_array(shape, layer.type_number, self.ragged)
         self.runs = <FrRun *>calloc(layers * tasks + 1, sizeof(FrRun))
         if self.runs == NULL:
             raise MemoryError()
-        self.inputs, self.outputs, self.masks, self.workspaces, self.marks = [], [], [], [], []
         if T == 0 or B == 0:
             return y
+        if layers == 1 and not keep and not layer.joined: # a step should cost no more than this
+            self.inputs, self.outputs = [self.x], [y]
+            scratch = layer.take_scratch(self)
+            self.lay_out(0, False)
+            layer.lend_scratch(scratch, self.runs, tasks)
+            self.run(0, tasks, 0, T)
+            layer.scratch = scratch
+            self.y = None
+            return y
+        self.inputs, self.outputs = [], []
 
         if layers > 1 and not keep and layer.num_directions == 1:
             block = min(T, max(1, INNER_BYTES // (B * layer.plans[1].input * layer.size)))
-        if keep and layer._masked:
-            self.draw()
+        if keep:
+            self.workspaces, self.marks = [], []
+            if layer._masked:
+                self.draw()
+            if layer._dropout and layers > 1:
+                self.masks = []
         x = self.x
         scratch = layer.take_scratch(self)
         for l in range(layers):
+            if self.unmasked is not None:
+                self.unmasked.append(x)
+                x = self.inner(T, layer.plan(l).input)
             self.inputs.append(x)
             x = self.arrange(l, block, keep)
             self.lay_out(l, keep)
@@ -237,13 +233,13 @@ cdef class Pullback:
         while first < T:
             last = min(T, first + block)
             for l in range(layers):
-                if self.fed is not None:
-                    self.feed(l, tasks)
+                if self.unmasked is not None:
+                    mask_input(self, l)
                 if keep and layer.checkpoint:
                     self.run_segments(l, tasks)
                 else:
                     self.run(l, tasks, first, last)
-                if joined:
+                if layer.joined or self.masks is not None:
                     join(self, l, first, last)
             if last < T:
                 self.move_on(block, tasks)
@@ -341,7 +337,7 @@ cdef class Pullback:
             np.multiply(gradient, mask, out=gradient)
         return 0
 
-    cdef object back_layer(self, int l, FrRows dy, list dstate):
+    cdef object back_layer(self, int l, FrRows dy, object dc_seq, list dstate):
         """BPTT through one layer: its dx; dstate is rewritten to the initial states' gradients."""
         cdef Recurrent layer = self.layer
         cdef FrPlan *plan = layer.plan(l)
@@ -359,7 +355,7 @@ cdef class Pullback:
         shape[0], shape[1] = (self.batch, self.steps) if first and layer.batch_first else (self.steps, self.batch)
         shape[2] = plan.input
         dx = output_array(shape, layer.type_number, zeros)
-        memory = _Buffer(self.parts * (need + parameters + sizeof(FrBack)))
+        memory = layer.take_spare(self.parts * (need + parameters + sizeof(FrBack)))
         cdef char *base = (<_Buffer>memory).data
         cdef FrBack *backs = <FrBack *>(base + self.parts * (need + parameters))
         for d in range(layer.num_directions):
@@ -379,6 +375,7 @@ cdef class Pullback:
                 if d and parted and dy.base != NULL:
                     back.dy.base += plan.output * size
                 self.window(&back.dx, dx, 0, first and layer.batch_first)
+                self.window(&back.dc, dc_seq, d * plan.hidden, layer.batch_first)
                 back.dx_add = d or plan.cell.reads_x
                 back.packed_back = (<_Buffer>(layer.packed_back[at] if self.dropped is None else self.dropped[at][1])).data
                 back.scratch = base + p * need
@@ -396,6 +393,7 @@ cdef class Pullback:
                     plan.kernels.add(backs[p].grads.of[0], grads.of[0], grads.count)
             finally:
                 layer.adding.release()
+        self.workspaces.append(memory)
         return dx
 
     cdef object scratch_again(self, int l):
@@ -431,7 +429,7 @@ cdef class Pullback:
                 fr_backward(backs, self.parts)
         return 0
 
-    cdef object back_layers(self, object dy, list dstate):
+    cdef object back_layers(self, object dy, object dc_seq, list dstate):
         """The same through all layers."""
         cdef Recurrent layer = self.layer
         cdef int l
@@ -444,18 +442,17 @@ cdef class Pullback:
             last, held = l == layer.num_layers - 1, None
             self.window(&dv, du, layer.y_size - layer.layer_size if last else 0, last and layer.batch_first)
             dr = dv
-            if layer.joined or self.masks[l] is not None:
+            if layer.joined or self.masks is not None:
                 held = unjoin(self, l, dy, &dr, not (last or layer.residual(l)))
-            below = self.back_layer(l, dr, dstate)
-            if self.fed is not None:
-                self.window(&read, below, 0, l == 0 and layer.batch_first)
-                self.under_mask(l, &read, &read)
+            below = self.back_layer(l, dr, dc_seq if last else None, dstate)
+            if self.unmasked is not None:
+                mask_gradient(self, l, below)
             if layer.joined:
                 pass_on(self, l, below, &dv, dx)
             du = below
         return du
 
-    def __call__(self, dy, dstate=None):
+    def __call__(self, dy, dstate=None, *, dc_seq=None):
         """Back-propagation through time.
 
         Parameters
@@ -464,6 +461,8 @@ cdef class Pullback:
             Gradient of the loss with respect to ``y``, in its shape; None is zeros.
         dstate : ndarray or tuple, optional
             With respect to the final state, in its form; None, or None in it, is zeros.
+        dc_seq : ndarray, optional
+            With respect to ``c_seq``, in its shape, of a layer with ``return_cell_states``; None is zeros.
 
         Returns
         -------
@@ -481,10 +480,10 @@ cdef class Pullback:
         cdef int l, s
         layer.current()
         layer._ready(self.used, self.version != layer._version)
-        shape = (self.steps, self.batch, layer.y_size)
-        if layer.batch_first:
-            shape = (self.batch, self.steps, layer.y_size)
-        dy, states = layer._check_gradients(layer, dy, dstate, shape, self.batch, self.unbatched)
+        axes = (self.batch, self.steps) if layer.batch_first else (self.steps, self.batch)
+        shape = *axes, layer.y_size
+        cells = (*axes, layer.num_directions * layer.hidden_size) if layer.cell_states else None
+        dy, dc_seq, states = layer._check_gradients(layer, dy, dc_seq, dstate, shape, cells, self.batch, self.unbatched)
         self.used = True
         states = layer.hidden_states * (None,) + states
         carry = [layer.running(states[s], s, self.batch) for s in range(layer.states)]
@@ -492,12 +491,13 @@ cdef class Pullback:
             dx = np.zeros_like(self.x)
         else:
             layer.pack_back()
-            dx = self.back_layers(np.zeros(shape, layer.dtype) if dy is None and layer.joined else dy, carry)
+            dx = self.back_layers(np.zeros(shape, layer.dtype) if dy is None and layer.joined else dy, dc_seq, carry)
         for s in range(layer.states):
             if layer.empty[s]:
                 carry[s][...] = 0  # a scale: no gradient flows through it
         if self.learns:
             layer.learn(carry, self.batch)
-        self.inputs = self.outputs = self.masks = self.workspaces = self.fed = self.dropped = self.drawn = self.marks = None
-        self.x = self.initial = None
+        layer.spare = self.workspaces
+        self.inputs = self.outputs = self.masks = self.workspaces = self.unmasked = self.dropped = self.drawn = self.marks = None
+        self.x = self.initial = self.cells = None
         return layer.shaped(self.unbatched, dx), layer.state_of(self.unbatched, carry)

@@ -259,11 +259,12 @@ static void step(const FrRun *run, Scratch *w, ptrdiff_t s, int n, ptrdiff_t gx_
     for (int j = 0; j < n; j++)
         w->out[j] = fr_row(run, &run->y, j, s);
     for (int e = 1; e < plan->cell->states; e++) {
-        if (run->ws)
+        const int apart = fr_every_step(run, e);
+        if (apart)
             for (int j = 0; j < n; j++)
-                w->cell[e][j] = kept->state[e] + (at + j) * row;
+                w->cell[e][j] = fr_state_row(run, kept, e, j, s, at + j);
         tile.slot[FR_CELL_PREV + e - 1] = w->cell_prev[e];
-        tile.slot[FR_CELL + e - 1] = run->ws ? w->cell[e] : w->cell_prev[e];
+        tile.slot[FR_CELL + e - 1] = apart ? w->cell[e] : w->cell_prev[e];
     }
     for (int i = 1; i < plan->stages; i++)
         for (int j = 0; j < n; j++)
@@ -299,8 +300,8 @@ static void finish(const FrRun *run, const Scratch *w, int first, int n)
         return;
     for (int j = first; j < n; j++)
         memcpy(run->state[0] + run->row[j] * plan->output * size, w->out[j], plan->output * size);
-    if (run->ws)
-        for (int e = 1; e < plan->cell->states; e++)
+    for (int e = 1; e < plan->cell->states; e++)
+        if (fr_every_step(run, e))
             for (int j = first; j < n; j++)
                 memcpy(run->state[e] + run->row[j] * plan->hidden * size, w->cell[e][j], plan->hidden * size);
 }
@@ -360,8 +361,8 @@ static void forward(const FrRun *run, int rank)
             finish(run, &w, alive, n);
             n = alive;
             swap(&w.prev, &w.out);
-            if (run->ws)
-                for (int e = 1; e < plan->cell->states; e++)
+            for (int e = 1; e < plan->cell->states; e++)
+                if (fr_every_step(run, e))
                     swap(&w.cell_prev[e], &w.cell[e]);
         }
     }

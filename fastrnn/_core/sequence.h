@@ -26,6 +26,7 @@ typedef struct FrRun {
     const ptrdiff_t *length; /* of each slot, descending                                      */
     ptrdiff_t first, last;   /* steps to run                                                  */
     FrRows x, y;
+    FrRows c;                /* cell states of all steps, (T, B, H); base NULL: not asked for    */
     const char *packed;
     char *state[FR_MAX_STATES]; /* (B, P) for h, (B, H): state on entry and, rewritten, on exit */
     const char *drop;        /* (B, P): factors of h as it enters R, or NULL; needs ws         */
@@ -40,7 +41,7 @@ typedef struct FrBack {
                               * steps are taken last to first; they begin at multiples of fr_backward_steps, and the
                               * scratch and dstate are handed on from one to the next     */
     const char *state0[FR_MAX_STATES]; /* h before step 0, other states before run->first; NULL is zeros */
-    FrRows dy, dx;           /* dy.base may be NULL                                           */
+    FrRows dy, dx, dc;       /* dc: of run->c; the bases of dy and dc may be NULL             */
     int dx_add;              /* add to dx, which another direction has written; always when the cell reads x */
     char *dstate[FR_MAX_STATES]; /* as state: dL/d final state in, dL/d initial state out      */
     const char *packed_back;

@@ -91,6 +91,9 @@ static inline void fr_tall_product(const FrKernels *k, int width, const FrProduc
     }
 }
 
+/* Whether state e has a row for every step, for backward or for the caller; else a step overwrites it. */
+static inline int fr_every_step(const FrRun *run, int e) { return run->ws || (e == 1 && run->c.base); }
+
 /* Zoneout: which share of h and c is kept, by row and unit. */
 typedef struct FrZone {
     char *share[2];          /* of h, of c; rows of `padded` units; NULL without                     */
@@ -194,6 +197,14 @@ static inline char *fr_row(const FrRun *run, const FrRows *a, int slot, ptrdiff_
 {
     const ptrdiff_t t = run->reverse ? run->length[slot] - 1 - s : s;
     return a->base + t * a->time + run->row[slot] * a->batch;
+}
+
+/* State e, of those with a row for every step, of a slot after step s; `at` is that row in what is kept. */
+static inline char *fr_state_row(const FrRun *run, const FrKept *kept, int e, int slot, ptrdiff_t s, ptrdiff_t at)
+{
+    if (e == 1 && run->c.base)
+        return fr_row(run, &run->c, slot, s);
+    return kept->state[e] + at * run->plan->padded * run->plan->kernels->size;
 }
 
 #endif

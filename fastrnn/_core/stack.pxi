@@ -1,8 +1,9 @@
 # How the layers of a stack are joined: directions merged, dropout, skips; part of engine.pyx.
 #
-# Layer l reads u (the first one x), its runs compute r, and it passes on v, which the next layer reads (the last one's
-# is y): m = merge(r), v = m * mask, with skip="residual" v = m * mask + u where widths agree. With skip="input" the
-# next layer reads [v, x], with skip="output" y is all m side by side.
+# Into layer l goes u, which is x for the first one; it reads u, or, under input_dropout, u * mask. Its runs compute r,
+# and it passes on v, the u of the next layer, and of the last one y: m = merge(r), v = m * mask with dropout, and with
+# skip="residual" v = m * mask + u where widths agree. With skip="input" u is [v, x], with skip="output" y is all m
+# side by side.
 
 cdef enum:
     COPY, SUM, MEAN, MUL, HALF      # of rows; the first four are also the ways to merge directions
@@ -71,6 +72,31 @@ cdef FrRows columns_from(FrRows rows, Py_ssize_t bytes) noexcept:
     return rows
 
 
+cdef FrRows steady(Pullback call, int l) except *:
+    """The mask of the input of layer l, the same at every step."""
+    cdef FrRows rows
+    mask = call.drawn.inputs[l]
+    rows.base, rows.time, rows.batch = data_of(mask), 0, cnp.PyArray_DIM(mask, 1) * call.layer.size
+    return rows
+
+
+cdef int mask_input(Pullback call, int l) except -1:
+    """What layer l reads, from what goes into it."""
+    cdef FrRows mask = steady(call, l), rows
+    cdef FrRun *run = &call.runs[l * call.layer.num_directions * call.parts]
+    call.reads(&rows, call.unmasked[l], l)
+    combine(call, MUL, &rows, &mask, &run.x, run.plan.input, 0, call.steps)
+    return 0
+
+
+cdef int mask_gradient(Pullback call, int l, object du) except -1:
+    """From the gradient of what layer l reads to that of what goes into it, in place."""
+    cdef FrRows mask = steady(call, l), rows
+    call.window(&rows, du, 0, l == 0 and call.layer.batch_first)
+    combine(call, MUL, &rows, &mask, &rows, call.layer.plan(l).input, 0, call.steps)
+    return 0
+
+
 cdef int join(Pullback call, int l, Py_ssize_t first, Py_ssize_t last) except -1:
     """From r to v and what else the next layer reads, once the runs of layer l have done steps [first, last)."""
     cdef Recurrent layer = call.layer
@@ -78,15 +104,18 @@ cdef int join(Pullback call, int l, Py_ssize_t first, Py_ssize_t last) except -1
     cdef FrRun *run = &call.runs[l * tasks]
     cdef bint final = l == layer.num_layers - 1
     cdef Py_ssize_t width = layer.layer_size
-    cdef FrRows at = run.y, v, m, rest    # `at`: where m, then v, stands so far
-    cdef FrRows read = call.reads(l), x = call.reads(0)
+    cdef FrRows u = run.x, at = run.y, v, m, rest    # `at`: where m, then v, stands so far
+    if call.unmasked is not None:
+        call.reads(&u, call.unmasked[l], l)
     if not final:
         v = run[tasks].x
+        if call.unmasked is not None:
+            call.reads(&v, call.unmasked[l + 1], l + 1)
     elif call.outputs[l] is call.y:
         v = run.y
     else:
         call.place(&v, call.y, l)
-    mask = call.masks[l]
+    mask = call.mask(l)
     if layer.merging:
         m = v
         if layer.skip == OUTPUT:
@@ -98,10 +127,13 @@ cdef int join(Pullback call, int l, Py_ssize_t first, Py_ssize_t last) except -1
         combine(call, MUL, &at, &rest, &v, width, first, last)
         at = v
     if layer.residual(l):
-        combine(call, SUM, &at, &read, &v, width, first, last)
+        combine(call, SUM, &at, &u, &v, width, first, last)
     if layer.skip == INPUT and not final:
         rest = columns_from(v, width * layer.size)
-        combine(call, COPY, &x, &x, &rest, layer.input_size, first, last)
+        u = call.runs.x
+        if call.unmasked is not None:
+            call.reads(&u, call.x, 0)
+        combine(call, COPY, &u, &u, &rest, layer.input_size, first, last)
     return 0
 
 
@@ -115,7 +147,7 @@ cdef object unjoin(Pullback call, int l, object dy, FrRows *d, bint ours):
     cdef Py_ssize_t width = layer.layer_size, T = call.steps
     cdef FrRows out = d[0], other
     cdef bint halved = layer.merging and layer.merge == MEAN
-    mask, held = call.masks[l], None
+    mask, held = call.mask(l), None
     if (mask is not None or halved) and not ours:
         held = call.inner(T, width)
         call.window(&out, held, 0, False)

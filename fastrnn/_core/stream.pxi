@@ -58,7 +58,6 @@ cdef class Stream:
             inner = [np.zeros((1, self.batch, layer.plans[1].input), layer.dtype) for _ in range(2)]
             call.outputs = [inner[l % 2] for l in range(layer.num_layers - 1)] + [call.y]
         call.inputs = [call.x] + call.outputs[:layer.num_layers - 1]
-        call.masks = layer.num_layers * [None]
         return 0
 
     @property

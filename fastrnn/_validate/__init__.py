@@ -51,6 +51,7 @@ from .recurrent import (
     activations,
     alone,
     equal_widths,
+    has_cell_states,
     has_recurrence,
     has_regulariser,
     learnable_state,

@@ -100,6 +100,14 @@ def learnable_state(value, cell, empty):
     return value
 
 
+def has_cell_states(value, cell, states):
+    """``return_cell_states``: whether a layer of these states returns its cell states."""
+    value = boolean(value, "return_cell_states")
+    if value and "c" not in states:
+        raise ValueError(f"return_cell_states: expected False for {cell}, which has no cell state, got True")
+    return value
+
+
 def recurrent_inputs(layer, x, state=None, lengths=None):
     """The arguments of a recurrent layer's call, checked and in the layer's own form.
 
@@ -151,7 +159,7 @@ def recurrent_state(layer, state, batch, unbatched=False, name="state"):
     return _states_converted(layer, states, unbatched)
 
 
-def output_gradients(layer, dy, dstate, y_shape, batch, unbatched):
+def output_gradients(layer, dy, dc_seq, dstate, y_shape, c_shape, batch, unbatched):
     """The arguments of a recurrent layer's pullback, checked and in the layer's own form.
 
     Parameters
@@ -160,10 +168,14 @@ def output_gradients(layer, dy, dstate, y_shape, batch, unbatched):
         As for ``recurrent_inputs``.
     dy : array_like or None
         In the layout of the ``y`` the user got.
+    dc_seq : array_like or None
+        In the layout of the ``c_seq`` the user got.
     dstate : array_like, tuple or None
         In the form of the state the user got; each may be None.
     y_shape : tuple of int
         3-D: of ``y`` with its batch axis, also when ``unbatched``.
+    c_shape : tuple of int or None
+        Of ``c_seq``; None if there is none.
     batch : int
     unbatched : bool
 
@@ -171,19 +183,23 @@ def output_gradients(layer, dy, dstate, y_shape, batch, unbatched):
     -------
     dy : ndarray or None
         ``y_shape``, C-contiguous, in the layer's dtype.
+    dc_seq : ndarray or None
+        The same of ``c_shape``.
     dstates : tuple of ndarray or None
         ``(L*D, B, width)`` each.
     """
+    if dc_seq is not None and c_shape is None:
+        raise ValueError(f"dc_seq: expected None from a layer without return_cell_states, got {described(dc_seq)}")
     batch_axis = 0 if layer.batch_first else 1
-    if dy is not None:
-        expected = tuple(y_shape)
-        if unbatched:
-            expected = expected[:batch_axis] + expected[batch_axis + 1 :]
-        dy = real_array(dy, "dy", shape=expected)
+    sequences = {"dy": (dy, y_shape), "dc_seq": (dc_seq, c_shape)}
+    for name, (array, shape) in sequences.items():
+        if array is not None:
+            expected = shape[:batch_axis] + shape[batch_axis + 1 :] if unbatched else shape
+            sequences[name] = real_array(array, name, shape=expected), shape
     dstates = _state_arrays(layer, dstate, "dstate", batch, unbatched)
-    if dy is not None:
-        dy = converted(dy, layer.dtype).reshape(y_shape)
-    return dy, _states_converted(layer, dstates, unbatched)
+    dy, dc_seq = (array if array is None else converted(array, layer.dtype).reshape(shape)
+                  for array, shape in sequences.values())  # fmt: skip
+    return dy, dc_seq, _states_converted(layer, dstates, unbatched)
 
 
 def streamable(layer):

@@ -10,7 +10,7 @@ Below these, ``walk`` runs a layer a step at a time and ``activations`` has thei
 
 Everything is computed in float64 on a copy of the layer, without dropout or zoneout: the layer's gradients, its
 random numbers and its packed weights stay as they are. ``h_t`` is the state after t steps of a sequence:
-``h_0`` the initial one, ``h_T`` the final one, and ``h_t`` is ``y[t-1]``. A result has a leading axis
+``h_0`` the initial one, ``h_T`` the final one, and ``h_t`` is ``y[t-1]``. A result has an axis
 L*D, in the order of the states, for a layer that has several layers or directions, and none otherwise.
 
 Imports numpy; matplotlib only where something is drawn (``pip install "fastrnn[plot]"``).

@@ -11,11 +11,11 @@ from ..layers import Recurrent, _suffixes
 from ..params import restoring
 
 #: What one layer and direction is built with, in place of the whole layer's arguments of these names that it has:
-#: nothing stacked, nothing random, nothing left out of what is kept.
+#: nothing stacked, nothing random.
 _SINGLE = {
     "num_layers": 1, "bidirectional": False, "batch_first": False, "dtype": "float64",
-    "merge": "concat", "skip": "none", "learn_state": False, "checkpoint": None,
     "dropout": 0.0, "input_dropout": 0.0, "recurrent_dropout": 0.0, "weight_drop": 0.0, "zoneout": 0.0,
+    "merge": "concat", "skip": "none", "learn_state": False, "checkpoint": None, "return_cell_states": False,
 }  # fmt: skip
 
 
@@ -78,12 +78,11 @@ class Part:
         return None if self.alive[t].all() else self.alive[t].astype(np.int64)
 
     def backward(self, dy):
-        """Walk back, once, from the gradient of ``y`` (S12)-(S16).
+        """Walk back, once, from the gradient of ``y`` (S12)-(S16), which is not used past a length.
 
         Returns ``du (T, B, I)`` and, by state, the gradient with respect to what each step leaves, ``(T, B, width)``:
         that of h is complete, from y_t and from the next step; that of c takes h_t as a variable of its own.
         """
-        dy = np.where(self.alive[:, :, None], dy, 0.0)
         du = np.zeros_like(self.u)
         gradients = {name: np.zeros_like(array) for name, array in self.after.items()}
         dstate = tuple(np.zeros_like(part) for part in self.initial)
@@ -113,16 +112,13 @@ class Walk:
 
     def __init__(self, layer, x, state=None, lengths=None):
         self.layer = _validate.recurrent_layer(layer, Recurrent)
-        x, self.states, lengths, self.unbatched = _validate.recurrent_inputs(layer, x, state, lengths)
+        x, self._states, lengths, self.unbatched = _validate.recurrent_inputs(layer, x, state, lengths)
         self._x = self._time_first(x)
         T, B = self._x.shape[:2]
+        if state is None:
+            self._states = [_learned(layer, name, B) for name in layer.state_names]
         self.alive = np.arange(T)[:, None] < (np.full(B, T) if lengths is None else lengths)
-        stack, D = layer._stack, layer.num_directions
-        self.skip, self.merge = stack["skip"], stack["merge"] if D == 2 else "concat"
-        self._width = layer.output_size * (D if self.merge == "concat" else 1)  # of what a layer puts out (H1)
-        if state is None and stack["learn_state"]:
-            learned = (layer.parameters[name + "0"] for name in layer.state_names)
-            self.states = tuple(np.repeat(part[:, np.newaxis], B, axis=1) for part in learned)  # (H5)
+        self._stack = Stack(layer)
         self.parts = []
 
     def _time_first(self, array):
@@ -132,59 +128,80 @@ class Walk:
     def output_gradient(self, dy):
         """``dy``, checked, as ``(T, B, .)``."""
         layer, (T, B) = self.layer, self.alive.shape
-        width = self._width * (layer.num_layers if self.skip == "output" else 1)  # (H3)
-        shape = ((B, T) if layer.batch_first else (T, B)) + (width,)
+        shape = ((B, T) if layer.batch_first else (T, B)) + (self._stack.y_width,)
         dy = _validate.given(dy, "dy")
-        return self._time_first(_validate.output_gradients(layer, dy, None, shape, B, self.unbatched)[0])
+        return self._time_first(_validate.output_gradients(layer, dy, None, None, shape, None, B, self.unbatched)[0])
 
     def forward(self, keep=False):
-        """Run all parts, layer by layer (S8), (S9), (H1)-(H4). Returns them, in the order of the L*D axis (S1)."""
-        u, outputs = self._x, []
-        for place, (_, suffix) in enumerate(_suffixes(self.layer.num_layers, self.layer.num_directions)):
-            part = Part(self.layer, place, suffix, u, self.states, self.alive)
+        """Run all parts, layer by layer. Returns them, in the order of the L*D axis (S1)."""
+        layer, u = self.layer, self._x
+        suffixes = [suffix for _, suffix in _suffixes(layer.num_layers, layer.num_directions)]
+        for place, suffix in enumerate(suffixes):
+            part = Part(layer, place, suffix, u, self._states, self.alive)
             part.forward(keep)
             self.parts.append(part)
-            outputs.append(part.y)
-            if len(outputs) == self.layer.num_directions:
-                v, outputs = self._merged(outputs), []
-                if self._is_residual(u):
-                    v = np.where(self.alive[:, :, None], v + u, 0.0)  # (H4)
-                u = np.concatenate([v, self._x], axis=2) if self.skip == "input" else v  # (H2)
+            if (place + 1) % layer.num_directions == 0:
+                u = self._stack.next_input(self._x, u, [part.y for part in self.parts[-layer.num_directions :]])
         return self.parts
 
     def backward(self, dy):
-        """Send ``dy (T, B, .)`` back (S16), (S17), (H11)-(H14). Returns what ``Part.backward`` found, by part."""
-        D, L, width, found = self.layer.num_directions, self.layer.num_layers, self._width, []
-        dy = np.where(self.alive[:, :, None], dy, 0.0)
-        dv = dy[:, :, -width:]
-        for l in reversed(range(L)):
-            parts = self.parts[l * D : (l + 1) * D]
-            if self.skip == "output" and l < L - 1:
-                dv = dv + dy[:, :, l * width : (l + 1) * width]  # (H13)
-            inputs, gradients = zip(*(part.backward(own) for part, own in zip(parts, self._parted(dv, parts))))
-            du, found = sum(inputs), [*gradients, *found]
-            if self.skip == "input" and l:
-                du = du[:, :, :width]  # (H12)
-            dv = du + dv if self._is_residual(parts[0].u) else du  # (H14)
+        """Send ``dy (T, B, .)`` back. Returns what ``Part.backward`` found, by part."""
+        D, found, du = self.layer.num_directions, [], None
+        direct = self._stack.shares(dy)
+        while direct:
+            parts = self.parts[(len(direct) - 1) * D :][:D]
+            d_v = direct.pop() if du is None else direct.pop() + du[..., : self._stack.width]
+            d_outputs = self._stack.unmerged(d_v, [part.y for part in parts])
+            inputs, gradients = zip(*(part.backward(d_output) for part, d_output in zip(parts, d_outputs)))
+            du = sum(inputs) + (d_v if self._stack.residual(parts[0].u) else 0.0)
+            found = [*gradients, *found]
         return found
 
-    def _is_residual(self, u):
-        """Is what a layer reads added to its output (H4)?"""
-        return self.skip == "residual" and u.shape[2] == self._width
 
-    def _merged(self, outputs):
-        """The outputs of a layer's directions as one (S8), (H1)."""
-        if self.merge == "concat":
+class Stack:
+    """How the outputs of directions and layers are put together: ``merge`` and ``skip`` of the layers."""
+
+    def __init__(self, layer):
+        config = layer._config()
+        self.directions, self.layers = layer.num_directions, layer.num_layers
+        self.merge, self.skip = config.get("merge", "concat"), config.get("skip", "none")
+        #: Of what a layer passes on, and of y.
+        self.width = layer.output_size * (self.directions if self.merge == "concat" else 1)
+        self.y_width = self.width * (self.layers if self.skip == "output" else 1)
+
+    def residual(self, u):
+        """Is the layer's input added to its output?"""
+        return self.skip == "residual" and u.shape[2] == self.width
+
+    def merged(self, outputs):
+        if self.directions == 1 or self.merge == "concat":
             return np.concatenate(outputs, axis=2)
-        return outputs[0] * outputs[1] if self.merge == "mul" else sum(outputs) / (2 if self.merge == "mean" else 1)
+        a, b = outputs
+        return a * b if self.merge == "mul" else (a + b) * (0.5 if self.merge == "mean" else 1.0)
 
-    def _parted(self, dv, parts):
-        """The gradient of each direction's output (S17), (H11)."""
-        if self.merge == "concat":
-            return np.split(dv, len(parts), axis=2)
-        if self.merge == "mul":
-            return [dv * part.y for part in reversed(parts)]
-        return [dv / (2 if self.merge == "mean" else 1)] * 2
+    def unmerged(self, d, outputs):
+        """The gradients of ``outputs`` from that of what they were merged to."""
+        if self.directions == 1 or self.merge == "concat":
+            return np.split(d, self.directions, axis=2)
+        a, b = outputs
+        return [d * b, d * a] if self.merge == "mul" else [d * (0.5 if self.merge == "mean" else 1.0)] * 2
+
+    def next_input(self, x, u, outputs):
+        """What the next layer reads, after one that read u."""
+        v = self.merged(outputs) + (u if self.residual(u) else 0.0)
+        return np.concatenate([v, x], axis=2) if self.skip == "input" else v
+
+    def shares(self, dy):
+        """What of ``dy`` goes to each layer's output directly."""
+        if self.skip == "output":
+            return np.split(dy, self.layers, axis=2)
+        return [np.zeros((*dy.shape[:2], self.width))] * (self.layers - 1) + [dy]
+
+
+def _learned(layer, name, batch):
+    """The initial state that is a parameter, for each sequence; None where there is none."""
+    rows = layer.parameters.get(name + "0")
+    return None if rows is None else np.repeat(rows[:, np.newaxis], batch, axis=1)
 
 
 def kinds(layer):

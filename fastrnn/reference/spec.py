@@ -106,7 +106,7 @@ class Cell(NamedTuple):
     shapes: Callable  # (spec, I) -> names without suffix and shapes, in the contract's order
     states: tuple = ("h",)
     kinks: Callable | None = None  # (spec, saved) -> pairs (function, what it was applied to)
-    empty: dict = {}  # what states hold where none is given, if it is not 0
+    empty: dict = {}  # scales, held in backward: name -> what is there where none is given
 
 
 def shapes(spec, I, W=0, R=0, b=0, between=None, after=None):

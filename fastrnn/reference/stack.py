@@ -130,6 +130,8 @@ def backward(spec, params, tape, dy=None, dstate=None, dc_seq=None):
     if spec.skip == "output":
         dYs = np.split(dy, L, axis=2)                                       # (H13)
     dx, dfinal = np.zeros((T, B, spec.input_size)), split_state(spec, dstate, B)
+    for name in cell_of(spec).empty:                                        # (SL18), also of sequences without a step
+        dfinal[cell_of(spec).states.index(name)][...] = 0
     dinitial, grads = tuple(np.zeros_like(part) for part in dfinal), {}
     for l in reversed(range(L)):
         dropped = tape.masks is not None and l < L - 1

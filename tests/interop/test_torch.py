@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from cases import Case, Data, state_names, variant
+from cases import KINK, Case, Data, is_smooth, state_parts, variant
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from strategies import KINK, budget, cases
+from strategies import budget, cases
 from tolerance import assert_as_good_as, assert_close
 
 import fastrnn as fr
+from fastrnn import reference
 
 torch = pytest.importorskip("torch")
 rnn = torch.nn.utils.rnn
@@ -30,7 +31,7 @@ def torch_layer(case, dtype):
 
 def torch_results(data, dtype):
     """Everything that one pass of torch gives, as arrays: name -> array."""
-    case, names = data.case, state_names(data.case)
+    case, names = data.case, data.case.state_names
 
     def tensor(array, gradient=True):
         return torch.tensor(array.astype(dtype)).requires_grad_(gradient)
@@ -38,7 +39,7 @@ def torch_results(data, dtype):
     layer = torch_layer(case, dtype)
     layer.load_state_dict({name: tensor(value, False) for name, value in data.parameters.items()})
     x, parts = tensor(data.x), [tensor(part) for part in data.plain_state(data.state)]
-    state = tuple(parts) if case.kind == "lstm" else parts[0]
+    state = reference.join_state(data.spec, parts)
     if case.lengths is None:
         y, final = layer(x, state)
     else:
@@ -46,7 +47,7 @@ def torch_results(data, dtype):
         packed = rnn.pack_padded_sequence(x, lengths, case.batch_first, enforce_sorted=False)
         y, final = layer(packed, state)
         y, _ = rnn.pad_packed_sequence(y, case.batch_first, total_length=case.T)
-    final = final if case.kind == "lstm" else (final,)
+    final = state_parts(final)
     objective = torch.sum(y * tensor(data.dy, False))
     for part, gradient in zip(final, data.plain_state(data.dstate), strict=True):
         objective = objective + torch.sum(part * tensor(gradient, False))
@@ -59,7 +60,7 @@ def torch_results(data, dtype):
 
 def our_results(data):
     """The same of fastrnn."""
-    names = state_names(data.case)
+    names = data.case.state_names
     layer = data.layer()
     y, state, pullback = layer.vjp(*data.calls())
     dx, dstate0 = pullback(data.dy, data.dstate)
@@ -91,7 +92,7 @@ def test_against_torch(cell, dtype, data):
     case = data.draw(cases(cell=cell, dtype=dtype, T=data.draw(st.integers(1, 9)), **FORMS))
     if case.lengths is not None:
         case = variant(case, lengths=tuple(max(1, length) for length in case.lengths))
-    assume(Data(case).kink_margin() > KINK["float32"])
+    assume(is_smooth(case, KINK["float32"]))
     check(case)
 
 
