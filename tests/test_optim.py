@@ -10,6 +10,7 @@ from tolerance import assert_close, assert_same_bits
 
 import fastrnn as fr
 from fastrnn import optim
+from fastrnn._core import engine
 from fastrnn.params import Module
 
 # 100 steps in float64 by PyTorch 2.13 from w = (0.3, -1.2, 0.7) with the gradients of `gradient`.
@@ -120,12 +121,12 @@ def test_update_rules_number_by_number_over_several_blocks(name, dtype):
     options = {"lr": 0.05, "weight_decay": 0.1}
     if name == "SGD":
         options["momentum"] = 0.8
-    module = Weights(2 * optim.BLOCK + 5, dtype)
-    n = 2 * optim.BLOCK + 6
+    module = Weights(2 * engine.BLOCK + 5, dtype)
+    n = 2 * engine.BLOCK + 6
     rng = np.random.default_rng(0)
     module.set(module.parameters, rng.standard_normal(n))
     optimiser = getattr(optim, name)(module, **options)
-    places = [0, 1, optim.BLOCK - 1, optim.BLOCK, 2 * optim.BLOCK, n - 2, n - 1]
+    places = [0, 1, engine.BLOCK - 1, engine.BLOCK, 2 * engine.BLOCK, n - 2, n - 1]
     expected, states = module.get()[places].astype(float), [{} for _ in places]
     for step in range(1, 4):
         g = rng.standard_normal(n).astype(dtype)
@@ -250,7 +251,7 @@ def test_a_refused_state_dict_changes_nothing(how, words):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_clip_grad_norm(dtype):
-    left, right = Weights(dtype=dtype), Weights(optim.BLOCK + 3, dtype)
+    left, right = Weights(dtype=dtype), Weights(engine.BLOCK + 3, dtype)
     rng = np.random.default_rng(0)
     for module in (left, right):
         module._gradients[:] = rng.standard_normal(module._gradients.size)
