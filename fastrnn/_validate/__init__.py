@@ -13,7 +13,7 @@ computed before all checks of a call have passed.
     diagnostics what can be looked at
     modules     modules, their parameters, pullbacks
     losses      arguments of the losses
-    optimizers  hyperparameters and states of optimisers
+    optimizers  hyperparameters and states of optimisers and schedules
     files       what is read and written
     texts       texts and vocabularies
 
@@ -45,7 +45,15 @@ from .modules import (
     state_arrays,
     within_budget,
 )
-from .optimizers import hyperparameters, optimizer_state, with_parameters
+from .optimizers import (
+    hyperparameters,
+    instance,
+    metric,
+    optimizer_state,
+    schedule_numbers,
+    schedule_state,
+    with_parameters,
+)
 from .recurrent import (
     activation,
     activations,
