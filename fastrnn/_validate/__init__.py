@@ -13,6 +13,7 @@ computed before all checks of a call have passed.
     diagnostics what can be looked at
     modules     modules, their parameters, pullbacks
     losses      arguments of the losses
+    decoding    logits, ways to choose from them, step functions
     optimizers  hyperparameters and states of optimisers and schedules
     files       what is read and written
     texts       texts and vocabularies
@@ -23,6 +24,7 @@ Imports numpy only; each module only from those above it. The rest of the packag
 """
 
 from .arrays import floating, given, indices, last_axis, real_array, same_dtype
+from .decoding import choosing, function, gatherable, log_probabilities, logits, stepped, token, tokens
 from .diagnostics import (
     hidden_state,
     known_parameters,
