@@ -193,9 +193,8 @@ def draw(logits, temperature, k, p, rng):
         below = _keep_p(below, p)
     reached = np.exp(below, out=below).cumsum(axis=-1)
     whole = reached[..., -1:]
-    # Less than the whole also after rounding, so that the count ends at a token with a probability.
-    at = np.minimum(rng.random(whole.shape) * whole, np.nextafter(whole, 0))
-    return (reached <= at).sum(axis=-1)
+    # At most (1 - 2^-53) whole, which rounds to less than the whole: the count ends at a token with a probability.
+    return (reached <= rng.random(whole.shape) * whole).sum(axis=-1)
 
 
 def _keep_k(logits, k):

@@ -78,6 +78,10 @@ def test_top_p_one_by_one(weights, sixteenths):
     assert_same_bits("a row among others", decoding.top_p(np.stack([logits[::-1], logits]), p)[1], result)
 
 
+def test_a_nucleus_that_is_reached_exactly_takes_no_more():
+    assert decoding.top_p([0.0, 0.0, 0.0, 0.0], 0.5).tolist() == [0, 0, -INF, -INF]
+
+
 def test_greedy():
     x = rows_of_logits(3, 2, 5)
     assert (decoding.greedy(x) == x.argmax(-1)).all() and decoding.greedy([0, 4, 4]) == 1
@@ -292,6 +296,18 @@ def test_reorder_and_early_end():
 
     found = decoding.beam_search(step, 0, [], width=1, length=50, length_penalty=0, eos=1, reorder=lambda state, rows: state)
     assert [(one.tokens.tolist(), one.score) for one in found] == [([1], table[0, 1])] and calls == [1]
+
+
+def test_no_early_end_while_length_can_win():
+    """An end of probability 0.6, or 0.4 and then nine certain tokens: worse in sum, better per token."""
+    table = np.array([[-INF, math.log(0.6), math.log(0.4)], 3 * [-INF], [-INF, -INF, 0.0]])
+
+    def step(tokens, state):
+        return table[tokens], state
+
+    for penalty, tokens in ((0, [1]), (1, 10 * [2])):
+        (found,) = decoding.beam_search(step, 0, width=1, length=10, length_penalty=penalty, eos=1)
+        assert found.tokens.tolist() == tokens
 
 
 def test_impossible_tokens():
