@@ -1,4 +1,4 @@
-"""The activations of the layers in NumPy: value, slope and bounds. At a kink the slope is the one from the left.
+"""The activations of the layers in NumPy: value, slope and bounds. At a kink the slope is that of docs/equations.md.
 
 Each function takes the pre-activation and the numbers alpha and beta, which not all of them use.
 """
