@@ -471,3 +471,4 @@ cdef class Recurrent:
 
 include "stream.pxi"
 include "matrix.pxi"
+include "losses.pxi"
