@@ -258,12 +258,16 @@ class Module:
         return {name: flat[i:j].reshape(shape) for name, shape, i, j in self._places}
 
     def _init_uniform(self, rng, bound, zeros=()):
-        """Draw all parameters, in order, from U(-bound, bound), the same in both dtypes; those named stay 0."""
+        """Draw all parameters, in order, from U(-bound, bound), the same in both dtypes; those named stay 0.
+
+        ``bound`` may be a dict: a number for each name.
+        """
         if getattr(_local, "restoring", None) is None:
             for name, _, i, j in self._places:
                 if name not in zeros:
+                    most = bound[name] if isinstance(bound, dict) else bound
                     self._values[i:j] = (
-                        (2 * _unseeded(j - i) - 1) * bound if rng is None else rng.uniform(-bound, bound, j - i)
+                        (2 * _unseeded(j - i) - 1) * most if rng is None else rng.uniform(-most, most, j - i)
                     )
             self._version += 1
 
