@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ["fastrnn", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE"]
-SUBSET = ["tests/test_forward.py", "tests/test_gradients.py", "tests/test_kernels.py"]
+SUBSET = [f"tests/test_{name}.py" for name in ("forward", "gradients", "kernels", "losses", "losses_ctc")]
 
 pytestmark = pytest.mark.mutation
 
@@ -70,6 +70,12 @@ MUTATIONS = {
         "bptt.c", "fr_at(plan, w->acc, (s->rec_at + g * s->blocks) * VL)", "fr_at(plan, w->acc, (s->gx_at + g * s->blocks) * VL)"),
     "bias of the wrong unit": Mutation(
         "kernels/pack.inc", "bias[m->gates->row[g] * m->units + unit] : 0", "bias[m->gates->row[g] * m->units] : 0"),
+    "smoothing left out of the gradient": Mutation(
+        "kernels/losses.inc", "v_store(y + i, spread ? v_fnma(s, v_load(spread + i), v) : v);", "v_store(y + i, v);"),
+    "ctc: a label after itself": Mutation("ctc.c", "if (s.target[i] != s.target[i - 1])", "if (i)"),
+    "ctc: no way back from a label to the next": Mutation(
+        "kernels/losses.inc", "log_add3(stay, move, skip)); ", "log_add(stay, move)); (void)skip; "),
+    "ctc: a class keeps one of its labels": Mutation("ctc.c", "+= s->posterior[i]", "= s->posterior[i]"),
     "ln 2 off in its last bits": Mutation(
         "kernels/vmath.inc", "#define VM_LN2_LO 0x1.7f7d1cp-20f", "#define VM_LN2_LO 0x1.7f7d1cp-19f"),
 }  # fmt: skip
