@@ -58,9 +58,9 @@ class Recurrent(engine.Recurrent, Module):
         self._declare([*specs, *zip(learned, shapes)], dtype)
         self._rates = {}
         self.input_dropout, self.recurrent_dropout, self.weight_drop = input_dropout, recurrent_dropout, weight_drop
-        self._init_uniform(rng, hidden_size**-0.5, learned)
         suffixes = [s for _, s in _suffixes(num_layers, directions)]
-        self._init_constants({name + s: value for name, _, value in row.extra if value is not None for s in suffixes})
+        constants = {name + s: value for name, _, value in row.extra if value is not None for s in suffixes}
+        self._init_uniform(rng, hidden_size**-0.5, constants | dict.fromkeys(learned, 0.0))
         self._configure(
             cell, inner, dtype.itemsize, input_size, hidden_size, num_layers, directions, proj_size, batch_first,
             row.empty, engine_options or {}, merge, skip, cell_states,

@@ -6,6 +6,7 @@
       stack.pxi         ... how layers are joined: directions merged, dropout, skips
       stream.pxi        ... a layer stepped through time
       matrix.pxi        ... products of plain matrices; kernels by name, for tests
+      optim.pxi         ... passes over flat buffers of values and gradients
     core.pxd            the C side as Cython sees it
     sequence.c bptt.c   THE time loop: forward; backward (BPTT)
       sequence_impl.h   ... what the two share: rows, tiles, products of many rows
@@ -15,7 +16,7 @@
     memory.c            aligned memory, in huge pages where it is large
     pool.c team.h       the worker threads; how several share one run
     kernels/            cells.def: the list of cells; one .inc per family of cells, backward right
-                        under forward; product, packing, exp/tanh/sigmoid
+                        under forward; product, packing, exp/tanh/sigmoid; optimisers
     simd/               the vector vocabulary the kernels are written in, one header per
                         instruction set
     targets/            targets.def: the list of instruction sets; one file each, which compiles

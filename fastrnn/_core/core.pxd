@@ -12,11 +12,22 @@ cdef extern from "kernels/kernels.h" nogil:
         double *zone
         int residual, exp_forget
     int FR_W_HH
+    int FR_SGD, FR_RMSPROP, FR_ADAM
+    ctypedef struct FrUpdate:
+        void *values
+        const void *gradients
+        void **buffer
+        Py_ssize_t n
+        double lr, shrink, decay, momentum, gain, first, second, unbias, eps
+        int fresh, nesterov
     ctypedef struct FrKernels:
         const char *isa
         int lanes, size
         void (**math)(const void *, void *, Py_ssize_t)
         void (*add)(const void *, void *, Py_ssize_t)
+        void (**update)(const FrUpdate *) noexcept nogil
+        double (*squares)(const void *, Py_ssize_t) noexcept nogil
+        void (*scale)(double, Py_ssize_t, void *) noexcept nogil
         double (*multiply_adds)(void *, Py_ssize_t)
     int FR_EXP, FR_SIGMOID, FR_TANH
 

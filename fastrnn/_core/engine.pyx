@@ -499,3 +499,4 @@ cdef class Recurrent:
 
 include "stream.pxi"
 include "matrix.pxi"
+include "optim.pxi"

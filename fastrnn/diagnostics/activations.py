@@ -1,4 +1,4 @@
-"""The activations of the layers in NumPy: value, slope and bounds. At a kink the slope is the one from the left.
+"""The activations of the layers in NumPy: value, slope and bounds. At a kink the slope is that of docs/equations.md.
 
 Each function takes the pre-activation and the numbers alpha and beta, which not all of them use.
 """
@@ -62,7 +62,7 @@ ACTIVATIONS = {
         lambda a, alpha, beta: np.clip(alpha * a + beta, 0.0, 1.0),
         lambda a, alpha, beta: np.where((alpha * a + beta > 0) & (alpha * a + beta < 1), alpha, 0.0), _unit),
     "hard_tanh": Activation(lambda a, alpha, beta: np.clip(a, -1.0, 1.0),
-                            lambda a, alpha, beta: np.where((a > -1) & (a <= 1), 1.0, 0.0), _both_sides),
+                            lambda a, alpha, beta: np.where((a > -1) & (a < 1), 1.0, 0.0), _both_sides),
     "affine": Activation(lambda a, alpha, beta: alpha * a + beta, lambda a, alpha, beta: np.full_like(a, alpha)),
     "scaled_tanh": Activation(lambda a, alpha, beta: alpha * np.tanh(beta * a),
                               lambda a, alpha, beta: alpha * beta * _tanh_slope(beta * a),

@@ -152,6 +152,18 @@ enum {
 
 enum { FR_EXP, FR_SIGMOID, FR_TANH, FR_MATHS };
 
+enum { FR_SGD, FR_RMSPROP, FR_ADAM, FR_RULES, FR_MAX_BUFFERS = 3 };
+
+/* One step of an optimiser on a run of parameters; what the numbers are is said at each rule of optim.inc. */
+typedef struct FrUpdate {
+    void *values;
+    const void *gradients;
+    void *buffer[FR_MAX_BUFFERS];  /* NULL: the rule does without */
+    ptrdiff_t n;
+    double lr, shrink, decay, momentum, gain, first, second, unbias, eps;
+    int fresh, nesterov;
+} FrUpdate;
+
 typedef void (*FrProductKernel)(const FrProduct *);
 typedef void (*FrCellKernel)(const FrTile *);
 
@@ -176,6 +188,9 @@ typedef struct FrKernels {
     void (*panel)(const void *b, ptrdiff_t step, ptrdiff_t column, ptrdiff_t depth, ptrdiff_t count, ptrdiff_t wide,
                   void *out);
     void (*mask)(uint64_t seed, double share, ptrdiff_t n, void *out); /* ones, as many as `share` says, and zeros */
+    void (*update[FR_RULES])(const FrUpdate *);
+    double (*squares)(const void *src, ptrdiff_t n);      /* their sum, the same bits in every target */
+    void (*scale)(double factor, ptrdiff_t n, void *out); /* out *= factor                           */
     void (*math[FR_MATHS])(const void *src, void *dst, ptrdiff_t n);
     double (*multiply_adds)(void *vector, ptrdiff_t rounds); /* operations done: what the core can do at most */
 } FrKernels;
