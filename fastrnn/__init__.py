@@ -5,6 +5,7 @@
     serialize   save, load                         threads     how many threads work
     pooling     pool                               delay       delay
     init        initial parameters                 tbptt       truncated BPTT
+    adaptive    AdaptiveSoftmax
     tree        TreeLSTM                           diagnostics what gradients do; imported when first used
     decoding    from logits to tokens: sampling, beam search
     reference   the equations in NumPy, to compare with; never imported by the package
@@ -14,6 +15,7 @@ from importlib import import_module as _import_module
 
 from . import decoding, init, losses, optim
 from ._core.engine import version as __version__
+from .adaptive import AdaptiveSoftmax
 from .blocks import Dropout, Embedding, Linear, Sequential
 from .delay import delay
 from .layers import GRU, LSTM, RNN
@@ -38,8 +40,8 @@ from .variants import (
 )
 
 __all__ = [
-    "GRU", "LSTM", "MGU", "MUT1", "MUT2", "MUT3", "RNN", "SLSTM", "SRU", "Dropout", "Embedding", "FastGRNN", "FastRNN",
-    "IndRNN", "Linear", "MinGRU", "MinLSTM", "MultiplicativeLSTM", "Sequential", "TreeLSTM",
+    "GRU", "LSTM", "MGU", "MUT1", "MUT2", "MUT3", "RNN", "SLSTM", "SRU", "AdaptiveSoftmax", "Dropout", "Embedding",
+    "FastGRNN", "FastRNN", "IndRNN", "Linear", "MinGRU", "MinLSTM", "MultiplicativeLSTM", "Sequential", "TreeLSTM",
     "decoding", "delay", "diagnostics", "get_num_threads", "init", "load", "losses", "num_threads", "optim", "pool", "save",
     "set_num_threads", "show_config", "tbptt",
 ]  # fmt: skip

@@ -258,15 +258,19 @@ class Module:
         return {name: flat[i:j].reshape(shape) for name, shape, i, j in self._places}
 
     def _init_uniform(self, rng, bound, constants=None):
-        """Draw all parameters, in order, from U(-bound, bound), the same in both dtypes; those named get a number."""
+        """Draw all parameters, in order, from U(-bound, bound), the same in both dtypes; those named get a number.
+
+        ``bound`` may be a dict: a number for each name.
+        """
         if getattr(_local, "restoring", None) is None:
             for name, _, i, j in self._places:
+                most = bound[name] if isinstance(bound, dict) else bound
                 if constants and name in constants:
                     self._values[i:j] = constants[name]
                 elif rng is None:
-                    self._values[i:j] = (2 * _unseeded(j - i) - 1) * bound
+                    self._values[i:j] = (2 * _unseeded(j - i) - 1) * most
                 else:
-                    self._values[i:j] = rng.uniform(-bound, bound, j - i)
+                    self._values[i:j] = rng.uniform(-most, most, j - i)
             self._version += 1
 
     def _init_normal(self, rng):

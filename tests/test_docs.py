@@ -256,8 +256,8 @@ def group(name):
 PAGE = (ROOT / "docs/equations.md").read_text()
 ORACLE = "\n".join(path.read_text() for path in sorted((ROOT / "fastrnn/reference").glob("*.py")))
 DIAGNOSTICS = "\n".join(path.read_text() for path in sorted((ROOT / "fastrnn/diagnostics").glob("*.py")))
-#: The groups that are one cell, or part of one: not functions, products, sequences, blocks and diagnostics.
-CELL_GROUPS = sorted({group(name) for name in defined(PAGE)} - {*"FEASB", "GR"})
+#: The groups that are one cell, or part of one: not functions, products, sequences, blocks, losses and diagnostics.
+CELL_GROUPS = sorted({group(name) for name in defined(PAGE)} - {*"FEASB", "GR", "CT", "AS"})
 KERNELS = {p.name: comments(p.read_text()) for p in sorted((ROOT / "fastrnn/_core/kernels").glob("*.inc"))}
 
 

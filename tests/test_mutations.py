@@ -15,7 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ["fastrnn", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE"]
-SUBSET = [f"tests/test_{name}.py" for name in ("forward", "gradients", "cells", "kernels", "regularisers")]
+SUBSET = [f"tests/test_{name}.py" for name in (
+    "forward", "gradients", "cells", "kernels", "regularisers", "losses", "losses_ctc")]  # fmt: skip
 
 
 class Mutation(NamedTuple):
@@ -74,6 +75,12 @@ MUTATIONS = {
         "bptt.c", "fr_at(plan, w->acc, (s->rec_at + g * s->blocks) * VL)", "fr_at(plan, w->acc, (s->gx_at + g * s->blocks) * VL)"),
     "bias of the wrong unit": Mutation(
         "kernels/pack.inc", "bias[row * m->units + unit] : 0", "bias[row * m->units] : 0"),
+    "smoothing left out of the gradient": Mutation(
+        "kernels/losses.inc", "v_store(y + i, spread ? v_fnma(s, v_load(spread + i), v) : v);", "v_store(y + i, v);"),
+    "ctc: a label after itself": Mutation("ctc.c", "if (s.target[i] != s.target[i - 1])", "if (i)"),
+    "ctc: no way back from a label to the next": Mutation(
+        "kernels/losses.inc", "log_add3(stay, move, skip)); ", "log_add(stay, move)); (void)skip; "),
+    "ctc: a class keeps one of its labels": Mutation("ctc.c", "+= s->posterior[i]", "= s->posterior[i]"),
     "ln 2 off in its last bits": Mutation(
         "kernels/vmath.inc", "#define VM_LN2_LO 0x1.7f7d1cp-20f", "#define VM_LN2_LO 0x1.7f7d1cp-19f"),
     # functions by choice, clip, residual
@@ -81,7 +88,9 @@ MUTATIONS = {
         ACTIVATIONS, "v_add(v_max(v_zero(), x), va_log1p(", "v_add(v_zero(), va_log1p("),
     "elu' without alpha": Mutation(ACTIVATIONS, "v_mul(alpha, v_exp(x))", "v_exp(x)"),
     "clip passes gradients": Mutation(ACTIVATIONS, "v_ge(clip, v_abs(a))", "v_ge(v_abs(a), v_zero())"),
-    "c without its function": Mutation(LSTM, "h = v_mul(squash(o, 0, a_o), v_activate(&o->activation[2], c));", "h = v_mul(squash(o, 0, a_o), v_tanh(c));"),
+    "c without its function": Mutation(
+        LSTM, "h = v_mul(squash(o, 0, a_o), v_activate(&o->activation[2], c));",
+        "h = v_mul(squash(o, 0, a_o), v_tanh(c));"),
     "gradient of a residual lost": Mutation(
         RNN, "SET_DG(0, v_mul(dh, dsquash(t->options, 0, SAVED(0))));", "SET_DG(0, v_mul(dh, v_zero()));"),
     # layer norm: stages that see whole rows, vectors that are sums

@@ -96,6 +96,34 @@ cdef extern from "gemm.h" nogil:
     size_t fr_gemm_scratch(const FrGemm *)
     void fr_gemm(const FrGemm *)
 
+cdef extern from "crossentropy.h" nogil:
+    ctypedef struct FrCrossEntropy:
+        const FrKernels *kernels
+        Py_ssize_t rows, classes
+        const char *logits
+        const Py_ssize_t *target
+        const char *weight
+        const char *spread
+        double kept, spread_sum, scale
+        double *values
+        char *gradient
+    void fr_cross_entropy(const FrCrossEntropy *, Py_ssize_t, Py_ssize_t)
+
+cdef extern from "ctc.h" nogil:
+    ctypedef struct FrCtc:
+        const FrKernels *kernels
+        int size, zero_infinity
+        Py_ssize_t count, classes, blank, most_steps, most_labels
+        const char *log_probs
+        const Py_ssize_t *targets
+        const Py_ssize_t *steps
+        const Py_ssize_t *labels
+        const double *scale
+        double *values
+        char *gradient
+    size_t fr_ctc_scratch(const FrCtc *)
+    void fr_ctc(FrCtc *, char *)
+
 cdef extern from "dispatch.h" nogil:
     const char *fr_isa_name(int)
     int fr_isa_hidden(int)

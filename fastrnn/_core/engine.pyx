@@ -500,3 +500,4 @@ cdef class Recurrent:
 include "stream.pxi"
 include "matrix.pxi"
 include "optim.pxi"
+include "losses.pxi"

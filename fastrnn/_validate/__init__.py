@@ -36,7 +36,7 @@ from .diagnostics import (
     thresholds,
 )
 from .files import refuse_file, tensors_to_write
-from .losses import broadcast_weights, cross_entropy, ctc, elementwise
+from .losses import broadcast_weights, class_targets, clusters, cross_entropy, ctc, elementwise
 from .modules import (
     known_name,
     module,
