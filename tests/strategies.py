@@ -4,9 +4,10 @@ Structure is drawn, so that it shrinks; values come from the case's seed.
 """
 
 import numpy as np
-from cases import CELLS, LAYOUTS, ROWS, Case, is_smooth
+from cases import LAYOUTS, Case, is_smooth
 from hypothesis import settings
 from hypothesis import strategies as st
+from rows import CELLS, ROWS
 
 #: Around every vector width, in elements, and around small multiples of them.
 WIDTHS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 66]

@@ -5,7 +5,8 @@ That every cell computes its equations is in ``test_forward`` and ``test_gradien
 
 import numpy as np
 import pytest
-from cases import FURTHER, ROWS, Case, Data, check_forward, check_gradients, compare_gradients, on_isa, smooth
+from cases import Case, Data, check_forward, check_gradients, compare_gradients, on_isa, smooth
+from rows import FURTHER, ROWS
 from tolerance import ULPS, assert_close, ulps
 
 import fastrnn as fr

@@ -10,10 +10,11 @@ import sys
 
 import numpy as np
 import pytest
-from cases import CELLS, TELLING, Case, Data, dealt_out
+from cases import Case, Data, dealt_out
 from hypothesis import given
 from hypothesis import strategies as st
 from masked import SEED, masked, parts, rates_of
+from rows import CELLS, TELLING
 from strategies import per_cell
 from tolerance import assert_close, assert_same_bits
 

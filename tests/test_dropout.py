@@ -4,7 +4,8 @@ import copy
 
 import numpy as np
 import pytest
-from cases import CELLS, TELLING, Case, Data, smooth, state_parts, variant
+from cases import Case, Data, smooth, state_parts, variant
+from rows import CELLS, TELLING
 from tolerance import assert_close, assert_same_bits
 
 import fastrnn as fr

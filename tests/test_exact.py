@@ -9,8 +9,9 @@ import re
 
 import numpy as np
 import pytest
-from cases import CELLS, POLYNOMIAL, TELLING, Case, Data, on_isa
+from cases import Case, Data, on_isa
 from oracles import TEXTS, oracle_of
+from rows import CELLS, POLYNOMIAL, TELLING
 from strategies import WIDTHS
 from tolerance import assert_same_bits
 

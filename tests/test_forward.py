@@ -4,9 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
-from cases import CELLS, LAYOUTS, TELLING, Case, Data, check_forward, state_parts, variant
+from cases import LAYOUTS, Case, Data, check_forward, state_parts, variant
 from hypothesis import given
 from hypothesis import strategies as st
+from rows import CELLS, TELLING
 from strategies import BATCHES, WIDTHS, cases, per_cell
 from tolerance import assert_close, assert_same_bits
 

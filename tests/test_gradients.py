@@ -4,10 +4,20 @@ import itertools
 
 import numpy as np
 import pytest
-from cases import CELLS, LAYOUTS, TELLING, Case, Data, check_gradients, compare_gradients, dealt_out
-from cases import smooth, state_parts, variant
+from cases import (
+    LAYOUTS,
+    Case,
+    Data,
+    check_gradients,
+    compare_gradients,
+    dealt_out,
+    smooth,
+    state_parts,
+    variant,
+)
 from hypothesis import given
 from hypothesis import strategies as st
+from rows import CELLS, TELLING
 from strategies import BATCHES, WIDTHS, per_cell, smooth_cases
 from test_forward import BROAD, LONG, SOME
 from tolerance import assert_close, assert_same_bits

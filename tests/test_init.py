@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from cases import CELLS, Case
+from cases import Case
+from rows import CELLS
 from tolerance import assert_close, assert_same_bits
 
 import fastrnn as fr

@@ -4,7 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from cases import CELLS, TELLING, Case, Data, on_isa, smooth
+from cases import Case, Data, on_isa, smooth
+from rows import CELLS, TELLING
 from strategies import WIDTHS
 from tolerance import ULPS, assert_close, assert_same_bits, ulps
 

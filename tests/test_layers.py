@@ -7,7 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-from cases import CELLS, LAYOUTS, TELLING, Case, Data, check_forward, check_gradients, smooth, state_parts, variant
+from cases import LAYOUTS, Case, Data, check_forward, check_gradients, smooth, state_parts, variant
+from rows import CELLS, TELLING
 from tolerance import assert_same_bits
 
 import fastrnn as fr

@@ -6,7 +6,8 @@ backward pass. So an error that engine and oracle shared would show.
 
 import numpy as np
 import pytest
-from cases import ROWS, TELLING, Case, Data, Untouched, smooth, state_parts, variant
+from cases import Case, Data, Untouched, smooth, state_parts, variant
+from rows import ROWS, TELLING
 from tolerance import assert_close
 
 from fastrnn import reference

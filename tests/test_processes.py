@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from cases import TELLING, Case, Data
+from cases import Case, Data
+from rows import TELLING
 from tolerance import assert_close, assert_same_bits
 
 import fastrnn as fr

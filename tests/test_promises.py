@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from cases import CELLS, Case, Data, dealt_out, state_parts, variant
+from cases import Case, Data, dealt_out, state_parts, variant
 from hypothesis import given
 from hypothesis import strategies as st
+from rows import CELLS
 from strategies import BATCHES, WIDTHS, cases, per_cell
 from tolerance import assert_same_bits
 

@@ -5,11 +5,12 @@ import pickle
 
 import numpy as np
 import pytest
-from cases import CELLS, Case, Data, dealt_out, on_isa, variant
+from cases import Case, Data, dealt_out, on_isa, variant
 from differences import KINK_MARGIN, assert_gradient
 from hypothesis import given
 from hypothesis import strategies as st
 from masked import RATES, SEED, check_masked, compare, masked, noise_of, parts, rates_of, zoneout_mask
+from rows import CELLS
 from strategies import cases, per_cell
 from tolerance import assert_close, assert_same_bits
 

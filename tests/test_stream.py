@@ -6,9 +6,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from cases import CELLS, LAYOUTS, TELLING, Case, Data, state_parts, variant
+from cases import LAYOUTS, Case, Data, state_parts, variant
 from hypothesis import given
 from hypothesis import strategies as st
+from rows import CELLS, TELLING
 from strategies import WIDTHS, cases, per_cell
 from tolerance import assert_same_bits
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from cases import CELLS, Case, Data
+from cases import Case, Data
 from hypothesis import given
 from hypothesis import strategies as st
+from rows import CELLS
 from strategies import budget
 from tolerance import assert_close, assert_same_bits
 
