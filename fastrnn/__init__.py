@@ -1,18 +1,21 @@
 """fastrnn: recurrent neural networks on the CPU, fast.
 
     layers      RNN, LSTM, GRU                     blocks      Embedding, Linear, Dropout, Sequential
-    losses      loss and gradient in one call      optim       SGD, RMSprop, Adam, AdamW, clipping
+    losses      loss and gradient in one call      optim       SGD, RMSprop, Adam, AdamW, schedules, clipping
     serialize   save, load                         threads     how many threads work
     pooling     pool                               delay       delay
     init        initial parameters                 tbptt       truncated BPTT
+    adaptive    AdaptiveSoftmax
     tree        TreeLSTM                           diagnostics what gradients do; imported when first used
+    decoding    from logits to tokens: sampling, beam search
     reference   the equations in NumPy, to compare with; never imported by the package
 """
 
 from importlib import import_module as _import_module
 
-from . import init, losses, optim
+from . import decoding, init, losses, optim
 from ._core.engine import version as __version__
+from .adaptive import AdaptiveSoftmax
 from .blocks import Dropout, Embedding, Linear, Sequential
 from .delay import delay
 from .layers import GRU, LSTM, RNN
@@ -37,9 +40,9 @@ from .variants import (
 )
 
 __all__ = [
-    "GRU", "LSTM", "MGU", "MUT1", "MUT2", "MUT3", "RNN", "SLSTM", "SRU", "Dropout", "Embedding", "FastGRNN", "FastRNN",
-    "IndRNN", "Linear", "MinGRU", "MinLSTM", "MultiplicativeLSTM", "Sequential", "TreeLSTM",
-    "delay", "diagnostics", "get_num_threads", "init", "load", "losses", "num_threads", "optim", "pool", "save",
+    "GRU", "LSTM", "MGU", "MUT1", "MUT2", "MUT3", "RNN", "SLSTM", "SRU", "AdaptiveSoftmax", "Dropout", "Embedding",
+    "FastGRNN", "FastRNN", "IndRNN", "Linear", "MinGRU", "MinLSTM", "MultiplicativeLSTM", "Sequential", "TreeLSTM",
+    "decoding", "delay", "diagnostics", "get_num_threads", "init", "load", "losses", "num_threads", "optim", "pool", "save",
     "set_num_threads", "show_config", "tbptt",
 ]  # fmt: skip
 

@@ -58,9 +58,9 @@ class Recurrent(engine.Recurrent, Module):
         self._declare([*specs, *zip(learned, shapes)], dtype)
         self._rates = {}
         self.input_dropout, self.recurrent_dropout, self.weight_drop = input_dropout, recurrent_dropout, weight_drop
-        self._init_uniform(rng, hidden_size**-0.5, learned)
         suffixes = [s for _, s in _suffixes(num_layers, directions)]
-        self._init_constants({name + s: value for name, _, value in row.extra if value is not None for s in suffixes})
+        constants = {name + s: value for name, _, value in row.extra if value is not None for s in suffixes}
+        self._init_uniform(rng, hidden_size**-0.5, constants | dict.fromkeys(learned, 0.0))
         self._configure(
             cell, inner, dtype.itemsize, input_size, hidden_size, num_layers, directions, proj_size, batch_first,
             row.empty, engine_options or {}, merge, skip, cell_states,
@@ -222,7 +222,7 @@ _COMMON = """
     batch_first : bool
         Whether ``x`` and ``y`` are ``(B, T, ...)``.
     dropout : float
-        Probability of dropping an element of the input of every layer but the first, in ``vjp``.
+        Probability of dropping an element on its way from one layer to the next, in ``vjp``.
     input_dropout, recurrent_dropout : float
         Probability of dropping an entry of every layer's input, a unit of ``h_{t-1}`` on its way into R, in ``vjp``: one
         mask for all steps and gates of a sequence (Gal & Ghahramani 2016).
@@ -232,10 +232,10 @@ _COMMON = """
         What a layer makes of the outputs of its two directions; all but "concat" give H (P) columns instead of 2H. With
         one direction all are the same.
     skip : "none", "input", "output" or "residual"
-        "input": every layer but the first reads ``[y, x]``, y what the layer before passes on, with its dropout, x
-        without any. "output": ``y`` is what all layers compute, the first one's first, ``L*D*H`` wide, without
-        dropout. "residual": the input of a layer is added to its output, behind its dropout, where both are as wide;
-        otherwise nothing is. States stay the cells' own.
+        "input": every layer but the first reads ``[y, x]``, y what the layer before passes on; ``dropout`` falls on y
+        alone. "output": ``y`` is what all layers put out, the first one's first, ``L*D*H`` wide, without ``dropout``.
+        "residual": what goes into a layer is added to what it passes on, after ``dropout``, if both are as wide. States
+        stay the cells' own.
     learn_state : bool
         Whether the initial states are parameters: ``h0``, ``c0``, ``(L*D, H)`` (``h0 (L*D, P)`` with a projection),
         first 0, are used for ``state=None``; ``dstate0`` is returned as well.

@@ -4,23 +4,29 @@ Argument names are those of ``torch.nn.functional``. Everything is computed and 
 dtype of the first argument. ``reduction`` is ``"mean"``, ``"sum"`` or ``"none"``; with
 ``"none"`` the value keeps its axes and the gradient is that of the sum.
 
-Imports numpy and ``_validate``.
+Cross entropy and CTC are the engine's, the losses of elements NumPy's. Imports numpy, ``_core`` and
+``_validate``.
 """
 
 import numpy as np
 
 from . import _validate
+from ._core import engine
 
 
-def _reduced(values, reduction, divisor=None):
-    """``values`` reduced; ``divisor`` is what "mean" divides by (default: their number)."""
+def _reduced(values, reduction, divisor=None, dtype=None):
+    """``values`` reduced; ``divisor`` is what "mean" divides by (default: their number).
+
+    In ``dtype``; by default that of ``values``.
+    """
+    dtype = values.dtype if dtype is None else dtype
     if reduction == "none":
-        return values
+        return values.astype(dtype, copy=False)
     total = values.sum(dtype=values.dtype)
     if reduction == "mean":
         divisor = values.size if divisor is None else divisor
         total = total / divisor if divisor else np.nan  # the mean of nothing
-    return values.dtype.type(total)
+    return dtype.type(total)
 
 
 def _mean_scale(reduction, divisor):
@@ -28,6 +34,13 @@ def _mean_scale(reduction, divisor):
     if reduction != "mean":
         return 1.0
     return 1.0 / float(divisor) if divisor else 0.0
+
+
+def _computed(array):
+    """A float array as the engine computes: float16 in float32, extended precision in float64."""
+    if array.itemsize in (4, 8):
+        return array
+    return array.astype(np.float32 if array.itemsize == 2 else np.float64)
 
 
 # -- classes --------------------------------------------------------------------------------
@@ -80,42 +93,15 @@ def cross_entropy(
     logits, target, weight, smoothing = _validate.cross_entropy(
         input, target, weight, ignore_index, reduction, label_smoothing
     )
-    shape, classes = logits.shape, logits.shape[-1]
-    dtype = logits.dtype.type
-    logits, target = logits.reshape(-1, classes), target.ravel()
-    kept = target != ignore_index
-    ignored = None if kept.all() else ~kept
-    if ignored is not None:
-        target = np.where(kept, target, 0)
-    counted = kept.astype(dtype) if weight is None else np.where(kept, weight[target], dtype(0))
-    divisor = counted.sum() if reduction == "mean" else None
-    scale = dtype(_mean_scale(reduction, divisor))
-
-    with np.errstate(invalid="ignore", divide="ignore"):  # infinite logits
-        # along rows of C = 100, reduceat and einsum take 0.4 and 0.25 of the time of max and sum
-        top = np.maximum.reduceat(logits.reshape(-1), np.arange(0, logits.size, classes))
-        shifted = logits - top[:, np.newaxis]
-        flat = shifted.reshape(-1)
-        at_target = np.arange(target.size) * classes + target
-        row = direct = counted * dtype(1 - smoothing)
-        values = direct * flat[at_target]
-        if smoothing:
-            spread = np.full(classes, smoothing / classes, dtype)
-            if weight is not None:
-                spread *= weight
-            row = direct + spread.sum()
-            values += np.einsum("nc,c->n", shifted, spread)
-        np.exp(shifted, out=shifted)
-        partition = np.einsum("nc->n", shifted)
-        values = row * np.log(partition) - values
-        shifted *= (row * scale / partition)[:, np.newaxis]
-    flat[at_target] -= direct * scale
-    if smoothing:
-        shifted -= spread * scale
-    if ignored is not None:  # by assignment: what stands there may be NaN
-        values[ignored] = 0
-        shifted[ignored] = 0
-    return _reduced(values.reshape(shape[:-1]), reduction, divisor), shifted.reshape(shape)
+    shape, dtype = logits.shape, logits.dtype
+    kept = target >= 0
+    divisor = np.count_nonzero(kept) if weight is None else weight[target[kept]].sum(dtype=np.float64)
+    rows, target = _computed(logits).reshape(-1, shape[-1]), target.ravel()
+    weight = None if weight is None else _computed(weight)
+    scale = _mean_scale(reduction, divisor)
+    values, gradient = engine.cross_entropy(rows, target, weight, smoothing, scale)
+    loss = _reduced(values.reshape(shape[:-1]), reduction, divisor, dtype)
+    return loss, gradient.astype(dtype, copy=False).reshape(shape)
 
 
 # -- elements -------------------------------------------------------------------------------
@@ -282,7 +268,7 @@ def ctc_loss(
     Forward and backward variables in log space, inside in float64. The gradient is the true
     one with respect to ``log_probs``, minus the posterior of each class at each step; torch
     returns it with ``exp(log_probs)`` added, which gives the same through ``log_softmax``.
-    Source: Graves et al., ICML 2006, equations 5 to 15.
+    Equations (CT1) to (CT15). Source: Graves et al., ICML 2006, equations 5 to 15.
 
     Parameters
     ----------
@@ -304,7 +290,7 @@ def ctc_loss(
     loss : scalar, or ndarray ``(N,)`` with ``reduction="none"``
     gradient : ndarray
         Of the shape of ``log_probs``; 0 past ``input_lengths``, whatever stands there, and
-        NaN where the loss is infinite.
+        NaN in sequences whose loss is infinite or NaN.
 
     Raises
     ------
@@ -319,104 +305,15 @@ def ctc_loss(
     >>> round(float(np.exp(-loss)), 4)  # of 4 paths, 3 give the label
     0.75
     """
-    arguments = _validate.ctc(
+    log_probs, targets, steps, labels, shape = _validate.ctc(
         log_probs, targets, input_lengths, target_lengths, blank, reduction, zero_infinity
     )
-    log_probs, targets, steps, labels, shape = arguments
-    T, N, C = log_probs.shape
-    states = np.full((N, 2 * targets.shape[1] + 1), blank)
-    states[:, 1::2] = targets
-    valid = np.arange(T)[:, np.newaxis] < steps
-    emitted = np.take_along_axis(log_probs, states[np.newaxis], axis=2).astype(np.float64)
-    values, posterior = _ctc_posterior(emitted, states, steps, labels)
-
-    impossible = np.isposinf(values)
-    if zero_infinity:
-        values = np.where(impossible, 0, values)
-        posterior[:, impossible] = 0
-    scale = np.ones(N)
+    share = np.ones(len(labels))  # of each loss in the result
     if reduction == "mean":
-        scale = 1 / np.maximum(labels, 1)
-        values = values * scale
-        scale = scale / max(N, 1)
-    posterior *= -scale[:, np.newaxis]
-    gradient = np.zeros((T, N, C))
-    gradient[:, :, blank] = posterior[:, :, ::2].sum(axis=2)
-    rows = np.arange(N)
-    for label in range(targets.shape[1]):
-        gradient[:, rows, targets[:, label]] += posterior[:, :, 2 * label + 1]
-    if not zero_infinity:
-        gradient[:, impossible] = np.nan
-    gradient[~valid] = 0
-    dtype = log_probs.dtype
-    loss = _reduced(values, reduction).astype(dtype)
+        share /= np.maximum(labels, 1)
+    scale = share * _mean_scale(reduction, len(labels))
+    values, gradient = engine.ctc(_computed(log_probs), targets, steps, labels, blank, scale, zero_infinity)
+    loss = _reduced(values * share, reduction, dtype=log_probs.dtype)
     if len(shape) == 2 and reduction == "none":
         loss = loss[0]
-    return loss, gradient.astype(dtype).reshape(shape)
-
-
-def _log_sum(*terms):
-    """``log(sum(exp(terms)))`` in which -inf stands for 0."""
-    top = np.maximum(terms[0], terms[1])
-    for term in terms[2:]:
-        top = np.maximum(top, term)
-    top = np.where(np.isneginf(top), 0, top)
-    return np.log(sum(np.exp(term - top) for term in terms)) + top
-
-
-def _ctc_posterior(emitted, states, steps, labels):
-    """Forward-backward over the states (blank, label, blank, ..., blank) of each target.
-
-    Parameters
-    ----------
-    emitted : ndarray
-        ``(T, N, K)``: log probability of each state's class.
-    states : ndarray
-        ``(N, K)``: the classes.
-    steps, labels : ndarray
-        ``(N,)``: lengths of inputs and of targets.
-
-    Returns
-    -------
-    values : ndarray
-        ``(N,)``: minus the log probability of each target.
-    posterior : ndarray
-        ``(T, N, K)``: of each state at each step.
-    """
-    T, N, K = emitted.shape
-    rows = np.arange(N)
-    none = -np.inf
-    skip = np.full((N, K), none)  # a blank may be skipped between two different labels
-    skip[:, 3::2] = np.where(states[:, 3::2] != states[:, 1:-2:2], 0, none)
-    ends = np.full((N, K), none)  # a path ends in the last label or in the blank after it
-    ends[rows, 2 * labels] = 0
-    ends[rows, np.maximum(2 * labels - 1, 0)] = 0
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        alpha = np.full((T, N, K + 2), none)  # two columns of padding before state 0
-        if T:
-            alpha[0, :, 2:4] = emitted[0, :, :2]
-        for t in range(1, T):
-            before = alpha[t - 1]
-            alpha[t, :, 2:] = emitted[t] + _log_sum(
-                before[:, 2:], before[:, 1:-1], before[:, :-2] + skip
-            )
-        alpha = alpha[:, :, 2:]
-        values = np.where(labels == 0, 0.0, np.inf)  # of an input without steps
-        some = steps > 0
-        last = alpha[steps[some] - 1, rows[some]]
-        if K:
-            final = last + ends[some]
-            values[some] = -_log_sum(*final.T) if K > 1 else -final[:, 0]
-
-        beta = np.full((N, K + 2), none)  # two columns of padding after the last state
-        posterior = alpha  # in place, from the last step to the first
-        skip_from = np.concatenate([skip[:, 2:], np.full((N, min(2, K)), none)], axis=1)
-        for t in range(T - 1, -1, -1):
-            if t + 1 < T:
-                after = beta.copy()
-                after[:, :K] += emitted[t + 1]
-                beta[:, :K] = _log_sum(after[:, :K], after[:, 1:-1], after[:, 2:] + skip_from)
-            beta[:, :K] = np.where((steps - 1 == t)[:, np.newaxis], ends, beta[:, :K])
-            posterior[t] = np.exp(alpha[t] + beta[:, :K] + values[:, np.newaxis])
-    return values, posterior
+    return loss, gradient.astype(log_probs.dtype, copy=False).reshape(shape)

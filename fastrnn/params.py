@@ -257,22 +257,21 @@ class Module:
         """Name -> its part of a flat buffer, in the parameter's shape."""
         return {name: flat[i:j].reshape(shape) for name, shape, i, j in self._places}
 
-    def _init_uniform(self, rng, bound, zeros=()):
-        """Draw all parameters, in order, from U(-bound, bound), the same in both dtypes; those named stay 0."""
-        if getattr(_local, "restoring", None) is None:
-            for name, _, i, j in self._places:
-                if name not in zeros:
-                    self._values[i:j] = (
-                        (2 * _unseeded(j - i) - 1) * bound if rng is None else rng.uniform(-bound, bound, j - i)
-                    )
-            self._version += 1
+    def _init_uniform(self, rng, bound, constants=None):
+        """Draw all parameters, in order, from U(-bound, bound), the same in both dtypes; those named get a number.
 
-    def _init_constants(self, values):
-        """Set parameters, by name, to numbers."""
+        ``bound`` may be a dict: a number for each name.
+        """
         if getattr(_local, "restoring", None) is None:
             for name, _, i, j in self._places:
-                if name in values:
-                    self._values[i:j] = values[name]
+                most = bound[name] if isinstance(bound, dict) else bound
+                if constants and name in constants:
+                    self._values[i:j] = constants[name]
+                elif rng is None:
+                    self._values[i:j] = (2 * _unseeded(j - i) - 1) * most
+                else:
+                    self._values[i:j] = rng.uniform(-most, most, j - i)
+            self._version += 1
 
     def _init_normal(self, rng):
         """Draw all parameters, in order, from N(0, 1), the same in both dtypes."""

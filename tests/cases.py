@@ -70,8 +70,6 @@ CELLS = {
     "slstm": Row("slstm"),
     "slstm_exp": Row("slstm", {"forget": "exp"}),
 }
-#: Functions that map integers to integers.
-LINEAR = ("identity", "identity", "identity")
 #: Further rows, for tests of what they differ by.
 FURTHER = {
     **{f"rnn_{name}": Row("rnn", {"nonlinearity": name}) for name in (
@@ -91,6 +89,10 @@ FURTHER = {
     "gru_norm_activations": Row("gru", {"layer_norm": True, "clip": 1.2, "activations": CHOSEN[:2]}),
     "gru_norm_before_activations": Row(
         "gru", {"layer_norm": True, "clip": 1.2, "activations": CHOSEN[:2], "reset_after": False}),
+}  # fmt: skip
+#: The kernels of chosen functions, with functions that map integers to integers.
+LINEAR = ("identity", "identity", "identity")
+POLYNOMIAL = {
     "rnn_linear": Row("rnn", {"nonlinearity": "affine", "alpha": 2, "beta": 1, "residual": True}),
     **{name.replace("lstm", "lstm_linear"): Row("lstm", {"activations": LINEAR, **arguments})
        for name, arguments in LSTMS.items()},
@@ -98,8 +100,8 @@ FURTHER = {
     "gru_linear": Row("gru", {"activations": LINEAR[:2]}),
     "gru_linear_before": Row("gru", {"activations": LINEAR[:2], "reset_after": False}),
     "indrnn_linear": Row("indrnn", {"nonlinearity": "identity"}),
-}  # fmt: skip
-ROWS = CELLS | FURTHER
+}
+ROWS = CELLS | FURTHER | POLYNOMIAL
 #: One cell of each mechanism, for tests in which the cell does not matter otherwise: one product of x and of h; vectors
 #: of weights; a stage after; other orders of gates in both products; two stages; functions by choice; statistics of
 #: whole rows, in one stage and in two; x without a weight; three stages; no product of h; scalars; a second pair of

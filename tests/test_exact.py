@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 import pytest
-from cases import CELLS, FURTHER, TELLING, Case, Data, on_isa
+from cases import CELLS, POLYNOMIAL, TELLING, Case, Data, on_isa
 from oracles import TEXTS, oracle_of
 from strategies import WIDTHS
 from tolerance import assert_same_bits
@@ -19,7 +19,7 @@ from tolerance import assert_same_bits
 #: layer norm, which is a division by a root; a clip or another chosen function that is not linear.
 CELLS = [
     *(cell for cell in CELLS if not re.search(r"softplus|clip|activations|norm|min_lstm|slstm", cell)),
-    *(cell for cell in FURTHER if "linear" in cell),
+    *POLYNOMIAL,
 ]  # fmt: skip
 
 #: The oracle's functions that the kernels of the linear target replace.

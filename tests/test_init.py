@@ -2,32 +2,51 @@
 
 import numpy as np
 import pytest
-from cases import CELLS, Case, Data
+from cases import CELLS, Case
 from tolerance import assert_close, assert_same_bits
 
 import fastrnn as fr
 from fastrnn import reference
 
 SCHEMES = ["torch", "glorot", "orthogonal", "identity", "chrono"]
-#: Cell family -> order of the gates, those that keep the state, those that replace it.
-GATES = {"rnn": ("h", "", ""), "lstm": ("ifgo", "f", "i"), "lstm_coupled": ("fgo", "f", ""), "gru": ("rzn", "z", "")}
+#: Kind -> order of the gates in the biases, those that keep the state, those that replace it, blocks of weight_hh.
+GATES = {
+    "rnn": ("h", "", "", 1), "lstm": ("ifgo", "f", "i", 4), "lstm_coupled": ("fgo", "f", "", 3), "gru": ("rzn", "z", "", 3),
+    "mgu": ("fn", "", "f", 2), "mut1": ("zrn", "", "z", 2), "mut2": ("zrn", "", "z", 3), "mut3": ("zrn", "", "z", 3),
+    "indrnn": ("h", "", "", 1), "fastrnn": ("h", "", "", 1), "fastgrnn": ("zn", "z", "", 1),
+    "multiplicative_lstm": ("ifgo", "f", "i", 4), "sru": ("fr", "f", "", 0), "min_gru": ("zn", "", "z", 0),
+    "min_lstm": ("fin", "f", "i", 0), "slstm": ("ifzo", "f", "", 4),
+}  # fmt: skip
 
 
 def gates(cell):
-    for family in ("lstm_coupled", "lstm", "gru", "rnn"):
-        if cell.startswith(family):
-            return GATES[family]
+    coupled = CELLS[cell].arguments.get("coupled")
+    return GATES["lstm_coupled" if coupled else CELLS[cell].kind]
+
+
+def case_of(cell, H=6):
+    return Case(cell, I=4, H=H, P=3, L=2, D=2, dtype="float64")
 
 
 def new(cell, H=6, **more):
-    return Case(cell, I=4, H=H, P=3, L=2, D=2, dtype="float64").new_layer(**more)
+    return case_of(cell, H).new_layer(**more)
+
+
+def suffixes(cell):
+    """Of every layer and direction."""
+    return [suffix for *_, suffix in reference.places(case_of(cell).spec)]
+
+
+def is_drawn(name):
+    """All but what begins with a value of its own: gains, shifts, scalars."""
+    return name.startswith(("weight_", "bias_")) and "_ln_" not in name
 
 
 def options(cell, scheme):
     """What ``apply`` needs for this scheme; None where the cell cannot have it."""
     if scheme != "chrono":
         return {}
-    return {"t_max": 50} if gates(cell)[1] else None
+    return {"t_max": 50} if any(gates(cell)[1:3]) else None
 
 
 SUPPORTED = [(cell, scheme) for cell in CELLS for scheme in SCHEMES if options(cell, scheme) is not None]
@@ -46,17 +65,16 @@ def is_recurrent(name):
 def test_every_parameter_is_drawn_and_used(cell, scheme):
     """Same seed, same numbers, in both dtypes; the layer computes with them."""
     layer = new(cell)
-    x = np.random.default_rng(0).standard_normal((4, 2, 4))
+    x = np.random.default_rng(0).standard_normal((4, 2, layer.input_size))
     before, y = layer.state_dict(), layer(x)[0]
     assert fr.init.apply(layer, scheme, rng=3, **options(cell, scheme)) is layer
     single = new(cell, dtype="float32")
     fr.init.apply(single, scheme, rng=np.random.default_rng(3), **options(cell, scheme))
     for name, array in layer.parameters.items():
-        assert (array != before[name]).any()
+        assert (array != before[name]).any() == is_drawn(name)
         assert_same_bits(name, single.parameters[name], array.astype("float32"))
     assert (layer(x)[0] != y).any()
-    data = Data(Case(cell, I=4, H=6, P=3, L=2, D=2))
-    expected, *_ = reference.forward(data.spec, layer.state_dict(), x)
+    expected, *_ = reference.forward(case_of(cell).spec, layer.state_dict(), x)
     assert_close("y", layer(x)[0], expected, "forward")
 
 
@@ -75,10 +93,14 @@ def uniform(array, bound):
     assert abs((array**2).mean() - bound**2 / 3) < 5 * bound**2 * np.sqrt(4 / 45 / array.size)
 
 
+def drawn(layer):
+    return [(name, array) for name, array in layer.parameters.items() if is_drawn(name)]
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_glorot(cell):
     layer = fr.init.apply(new(cell), "glorot", rng=0)
-    for name, array in layer.parameters.items():
+    for name, array in drawn(layer):
         if name.startswith("bias"):
             assert not array.any()
         elif array.ndim == 1:
@@ -93,17 +115,17 @@ def test_orthogonal(cell):
     """Each gate of each layer and direction, and no two of them alike."""
     layer = fr.init.apply(new(cell), "orthogonal", rng=0)
     seen = []
-    for name, array in layer.parameters.items():
+    for name, array in drawn(layer):
         if name.startswith("bias"):
             assert not array.any()
-        elif is_recurrent(name):
+        elif is_recurrent(name) and array.ndim == 2:
             for block in blocks(array, 6):
                 assert_close(name, block.T @ block, np.eye(block.shape[1]), "forward")
                 seen.append(block)
         elif array.ndim == 2:
             for block in blocks(array, 6):
                 uniform(block, (6 / sum(block.shape)) ** 0.5)
-    assert len(seen) == 4 * len(gates(cell)[0])
+    assert len(seen) == len(suffixes(cell)) * gates(cell)[3] * (CELLS[cell].kind != "indrnn")
     assert len({block.tobytes() for block in seen}) == len(seen)
 
 
@@ -119,9 +141,11 @@ def test_orthogonal_is_uniform():
 @pytest.mark.parametrize("cell", CELLS)
 def test_identity(cell):
     layer = fr.init.apply(new(cell), "identity", rng=0)
-    for name, array in layer.parameters.items():
+    for name, array in drawn(layer):
         if name.startswith("bias"):
             assert not array.any()
+        elif is_recurrent(name) and array.ndim == 1:  # the diagonal
+            assert (array == 1).all()
         elif is_recurrent(name):
             for block in blocks(array, 6):
                 assert (block == np.eye(*block.shape)).all()
@@ -137,36 +161,37 @@ def test_an_identity_rnn_adds_up_its_input():
     assert_close("y", layer(x)[0], np.cumsum(x, axis=0), "forward")
 
 
-def both_biases(layer, suffix, cell, gate):
+def biases_of(layer, suffix, cell, gate):
+    """A gate's block of ``bias_ih``; and of ``bias_hh``, which is empty where there is none."""
     H, at = layer.hidden_size, gates(cell)[0].index(gate)
-    return [layer.parameters[f"bias_{which}{suffix}"][at * H : (at + 1) * H] for which in ("ih", "hh")]
+    both = (layer.parameters.get(f"bias_{which}{suffix}", np.zeros(0)) for which in ("ih", "hh"))
+    return [bias[at * H : (at + 1) * H] for bias in both]
 
 
-SUFFIXES = ["_l0", "_l0_reverse", "_l1", "_l1_reverse"]
-
-
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if gates(cell)[1]])
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if any(gates(cell)[1:3])])
 def test_chrono(cell):
     """b = log u, u in 1..t_max - 1, in the gates that keep the state, by direction and layer; -b in the others."""
     layer = fr.init.apply(new(cell, H=200), "chrono", t_max=1000, rng=0)
-    order, keeping, replacing = gates(cell)
-    drawn = []
-    for suffix in SUFFIXES:
-        first, second = both_biases(layer, suffix, cell, keeping)
+    order, keeping, replacing, products = gates(cell)
+    seen = []
+    for suffix in suffixes(cell):
+        first, second = biases_of(layer, suffix, cell, keeping or replacing)
+        first = first if keeping else -first
         assert not second.any()
         u = np.exp(first)
         assert u.min() >= 1 and u.max() <= 999
         assert abs(u.mean() - 500) < 5 * 999 / np.sqrt(12 * u.size)  # uniform, not uniform in its logarithm
-        drawn.append(first.tobytes())
+        seen.append(first.tobytes())
         for gate in replacing:
-            opposite, second = both_biases(layer, suffix, cell, gate)
+            opposite, second = biases_of(layer, suffix, cell, gate)
             assert_same_bits(gate, opposite, -first)
             assert not second.any()
         for gate in set(order) - {*keeping, *replacing}:
-            for bias in both_biases(layer, suffix, cell, gate):
-                uniform(bias, 200**-0.5)
-    assert len(set(drawn)) == 4
-    uniform(layer.parameters["weight_hh_l0"], 200**-0.5)
+            for bias in biases_of(layer, suffix, cell, gate):
+                if bias.size:
+                    uniform(bias, 200**-0.5)
+    assert len(set(seen)) == len(suffixes(cell))
+    uniform(layer.parameters["weight_hh_l0" if products else "weight_ih_l0"], 200**-0.5)
 
 
 @pytest.mark.parametrize("layer", [fr.LSTM(1, 1, dtype="float64"), fr.GRU(1, 1, dtype="float64")])
@@ -189,16 +214,16 @@ def test_the_shortest_chrono():
 
 
 @pytest.mark.parametrize("scheme", ["torch", "glorot", "orthogonal", "identity"])
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if "f" in gates(cell)[0]])
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if gates(cell)[1] == "f"])
 def test_forget_bias(cell, scheme):
     """What both biases add up to, in the forget gate; everything else is as without it."""
     plain = fr.init.apply(new(cell), scheme, rng=0)
     layer = fr.init.apply(new(cell), scheme, forget_bias=1.5, rng=0)
-    for suffix in SUFFIXES:
-        first, second = both_biases(layer, suffix, cell, "f")
+    for suffix in suffixes(cell):
+        first, second = biases_of(layer, suffix, cell, "f")
         assert (first == 1.5).all() and not second.any()
         for gate in set(gates(cell)[0]) - {"f"}:
-            for ours, theirs in zip(both_biases(layer, suffix, cell, gate), both_biases(plain, suffix, cell, gate)):
+            for ours, theirs in zip(biases_of(layer, suffix, cell, gate), biases_of(plain, suffix, cell, gate)):
                 assert_same_bits(gate, ours, theirs)
     for name in layer.parameters:
         if name.startswith("weight"):

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from cases import CELLS, LAYOUTS, Case, Data, check_forward, check_gradients, smooth, state_parts, variant
+from cases import CELLS, LAYOUTS, TELLING, Case, Data, check_forward, check_gradients, smooth, state_parts, variant
 from tolerance import assert_same_bits
 
 import fastrnn as fr
@@ -52,14 +52,23 @@ def test_names_spelt_out():
     assert coupled["weight_ih_l0"].shape == (12, 2)
 
 
-@pytest.mark.parametrize("layer", [fr.RNN, fr.LSTM, fr.GRU])
-def test_initial_values(layer):
-    """U(-1/sqrt(H), 1/sqrt(H)), from the seed alone, the same numbers in both dtypes."""
+#: Beginnings of names -> first values, of parameters that are not drawn.
+FIRST = {"weight_ln_": 1, "bias_ln_": 0, "alpha_": -3, "beta_": 3, "zeta_": 1, "nu_": -4}
+
+
+@pytest.mark.parametrize("cell", [*TELLING, "fastrnn", "gru_norm"])
+def test_initial_values(cell):
+    """U(-1/sqrt(H), 1/sqrt(H)), from the seed alone, the same numbers in both dtypes; or a value of their own."""
     H = 400
-    single, again, double = (layer(30, H, rng=7, dtype=d) for d in ("float32", "float32", "float64"))
-    other = layer(30, H, rng=8)
+    case = Case(cell, I=30, H=H, P=200)
+    single, again, double = (case.new_layer(rng=7, dtype=d) for d in ("float32", "float32", "float64"))
+    other = case.new_layer(rng=8, dtype="float32")
     bound = H**-0.5
     for name, array in single.parameters.items():
+        first = [value for beginning, value in FIRST.items() if name.startswith(beginning)]
+        if first:
+            assert (array == first).all()
+            continue
         assert_same_bits(name, again.parameters[name], array)
         assert_same_bits(name, double.parameters[name].astype(np.float32), array)
         assert not np.array_equal(other.parameters[name], array)
@@ -67,7 +76,7 @@ def test_initial_values(layer):
         assert np.abs(array).max() > 0.97 * bound
         assert abs(array.mean()) < 5 * bound / np.sqrt(3 * array.size)
         assert abs(array.std() - bound / np.sqrt(3)) < 0.05 * bound
-    generator = layer(30, H, rng=np.random.default_rng(7))
+    generator = case.new_layer(rng=np.random.default_rng(7), dtype="float32")
     assert_same_parameters(generator, single.parameters)
 
 

@@ -1,15 +1,16 @@
 """Losses: plain formulas, gradients against differences, stored numbers of PyTorch."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
+from cases import dealt_out, on_isa
 from hypothesis import given
 from hypothesis import strategies as st
-from tolerance import assert_close
+from tolerance import assert_close, assert_same_bits
 
 from fastrnn import losses
+from fastrnn._core import engine
 
 SHAPES = [(), (1,), (4,), (2, 3), (2, 1, 3)]
 REDUCTIONS = ["mean", "sum", "none"]
@@ -112,6 +113,77 @@ def test_cross_entropy_keeps_nan_where_it_is():
     assert np.isfinite(gradient[2]).all()
 
 
+@pytest.mark.smoke
+@pytest.mark.parametrize("isa", engine.isas())
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_cross_entropy_of_every_width(dtype, isa):
+    """Whole vectors, tails, pieces of a row; logits that are masked; smoothing with and without weights."""
+    rng = np.random.default_rng(0)
+    for classes in (1, 2, 7, 8, 9, 15, 16, 17, 33, 63, 65, 100, 1023, 1024, 1025, 2061):
+        x, target = (4 * rng.standard_normal((5, classes))).astype(dtype), rng.integers(0, classes, 5)
+        x[3, target[3] + 1 :] = -np.inf
+        x[4, target[4] + 1 :] = -1e4
+        weight = (0.5 + rng.random(classes)).astype(dtype)
+        for e, w in ((0, None), (0, weight), (0.1, None), (0.1, weight)):
+            with on_isa(isa):
+                values, gradient = losses.cross_entropy(x, target, w, reduction="none", label_smoothing=e)
+            w = np.ones(classes) if w is None else w.astype(float)
+            share = e / classes * w + (1 - e) * w[target][:, None] * (np.arange(classes) == target[:, None])
+            z = x.astype(float) - x.max(1, keepdims=True)
+            log_sum = np.log(np.exp(z).sum(1, keepdims=True))
+            expected = (share * np.where(share > 0, log_sum - z, 0)).sum(1)
+            assert_close("loss", values, expected, "forward", dtype)
+            expected = np.exp(z - log_sum) * share.sum(1, keepdims=True) - share
+            assert_close("gradient", gradient, expected, "gradient", dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_row_has_the_bits_that_it_has_alone(dtype):
+    rng = np.random.default_rng(1)
+    x, target = rng.standard_normal((23, 77)).astype(dtype), rng.integers(0, 77, 23)
+    options = {"reduction": "none", "label_smoothing": 0.1}
+    alone = [losses.cross_entropy(x[i : i + 1], target[i : i + 1], **options) for i in range(23)]
+    for threads in (1, 2, 5):
+        with dealt_out(threads):
+            values, gradient = losses.cross_entropy(x, target, **options)
+        assert_same_bits("values", values, np.concatenate([one[0] for one in alone]))
+        assert_same_bits("gradient", gradient, np.concatenate([one[1] for one in alone]))
+
+
+def test_cross_entropy_of_fifty_thousand_classes():
+    """Rounding errors of a long sum in float32 do not add up."""
+    x = np.random.default_rng(2).standard_normal((3, 50_000))
+    target = [0, 49_999, 777]
+    exact, d_exact = losses.cross_entropy(x.astype(np.float32).astype(float), target, reduction="none")
+    values, gradient = losses.cross_entropy(x.astype(np.float32), target, reduction="none")
+    assert_close("loss", values, exact, "forward", "float32")
+    off = gradient.copy(), d_exact.copy()
+    for array in off:
+        array[np.arange(3), target] = 0  # beside which the others are small
+    assert_close("gradient", *off, "gradient", "float32")
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "ctc_loss"])
+def test_other_float_types(name):
+    """Computed in float32 or float64, returned in the type that came."""
+    x = -np.random.default_rng(3).random((3, 4)).astype(np.float16)
+    for dtype, wide in ((np.float16, np.float32), (np.longdouble, np.float64)):
+        loss, gradient = CALLS[name](x.astype(dtype))
+        exact, d_exact = CALLS[name](x.astype(wide))
+        assert loss.dtype == gradient.dtype == dtype
+        assert loss == exact.astype(dtype) and (gradient == d_exact.astype(dtype)).all()
+
+
+def test_any_ignore_index():
+    """Also one that is a class, and numbers that only unsigned integers hold."""
+    x, target = np.random.default_rng(4).standard_normal((4, 3)), np.array([0, 1, 2, 1])
+    expected = losses.cross_entropy(x, np.where(target == 1, -100, target))
+    huge = np.where(target == 1, 2**64 - 5, target.astype(np.uint64)).astype(np.uint64)
+    for given, index in ((target, 1), (huge, 2**64 - 5), (np.where(target == 1, 7, target), 7)):
+        loss, gradient = losses.cross_entropy(x, given, ignore_index=index)
+        assert loss == expected[0] and (gradient == expected[1]).all() and not gradient[1].any()
+
+
 # -- elements -------------------------------------------------------------------------------
 
 
@@ -172,107 +244,6 @@ def test_logits_far_from_zero():
 def test_the_mean_of_nothing(name):
     loss, gradient = getattr(losses, name)(np.zeros((0, 2)), np.zeros((0, 2)))
     assert np.isnan(loss) and gradient.shape == (0, 2)
-
-
-# -- CTC ------------------------------------------------------------------------------------
-
-
-def plain_ctc(log_probs, target, blank):
-    """-log of the summed probability of every path that collapses to ``target``."""
-    T, C = log_probs.shape
-    total = 0.0
-    for path in itertools.product(range(C), repeat=T):
-        collapsed = [c for c, _ in itertools.groupby(path) if c != blank]
-        if collapsed == list(target):
-            total += math.exp(math.fsum(log_probs[t, c] for t, c in enumerate(path)))
-    return -math.log(total) if total else math.inf
-
-
-@given(
-    T=st.integers(0, 5),
-    N=st.integers(1, 3),
-    C=st.integers(2, 4),
-    S=st.integers(0, 3),
-    blank=st.integers(0, 3),
-    reduction=reductions,
-    in_a_row=st.booleans(),
-    seed=seeds,
-)
-def test_ctc_against_all_paths(T, N, C, S, blank, reduction, in_a_row, seed):
-    rng = np.random.default_rng(seed)
-    blank %= C
-    x = np.log(rng.dirichlet(np.ones(C), (T, N)))
-    labels = [c for c in range(C) if c != blank]
-    targets = rng.choice(labels, (N, S))
-    steps, counts = rng.integers(0, T + 1, N), rng.integers(0, S + 1, N)
-    values = np.array([
-        plain_ctc(x[: steps[n], n], targets[n, : counts[n]], blank) for n in range(N)
-    ])
-    impossible = np.isinf(values)
-    values[impossible] = 0
-    divisor = 1
-    if reduction == "mean":
-        values, divisor = values / np.maximum(counts, 1), N
-    if in_a_row:
-        targets = np.concatenate([targets[n, : counts[n]] for n in range(N)])
-    else:
-        for n in range(N):
-            targets[n, counts[n] :] = -7  # padding is not looked at
-
-    def function(z, reduction):
-        return losses.ctc_loss(z, targets, steps, counts, blank, reduction, zero_infinity=True)
-
-    check(function, x, values, reduction, divisor)
-    x[np.arange(T)[:, None] >= steps] = np.nan
-    loss, gradient = function(x, reduction)
-    assert not np.isnan(loss).any() and not np.isnan(gradient).any()
-    assert not gradient[:, impossible].any()
-
-
-def test_ctc_gradient_is_minus_the_posterior():
-    x = np.log(np.random.default_rng(0).dirichlet(np.ones(4), (7, 2)))
-    _, gradient = losses.ctc_loss(x, [[1, 2], [3, 3]], [7, 5], [2, 2], reduction="sum")
-    sums = gradient.sum(axis=2)
-    assert_close("sum over classes", sums[:5], -np.ones((5, 2)), "gradient")
-    assert (gradient <= 0).all() and not gradient[5:, 1].any()
-
-
-def test_ctc_without_a_path():
-    x = np.log(np.full((2, 2, 3), 1 / 3))
-    targets, steps, counts = [[1, 1], [1, 2]], [2, 2], [2, 2]
-    loss, gradient = losses.ctc_loss(x, targets, steps, counts, reduction="none")
-    assert np.isinf(loss[0]) and np.isfinite(loss[1])
-    assert np.isnan(gradient[:, 0]).all() and np.isfinite(gradient[:, 1]).all()
-    loss, gradient = losses.ctc_loss(
-        x, targets, steps, counts, reduction="none", zero_infinity=True
-    )
-    assert loss[0] == 0 and not gradient[:, 0].any()
-
-
-def test_ctc_with_impossible_classes_and_nan():
-    x = np.log(np.full((3, 2, 3), 1 / 3))
-    x[:, 0, 2] = -np.inf
-    x[1, 1, 0] = np.nan
-    loss, gradient = losses.ctc_loss(x, [[1], [1]], [3, 3], [1, 1], reduction="none")
-    assert np.isfinite(loss[0]) and np.isfinite(gradient[:, 0]).all()
-    assert np.isnan(loss[1])
-
-
-def test_ctc_of_one_sequence_without_a_batch_axis():
-    x = np.log(np.random.default_rng(0).dirichlet(np.ones(3), (5, 1)))
-    batched, d_batched = losses.ctc_loss(x, [[1, 2]], [5], [2], reduction="none")
-    single, d_single = losses.ctc_loss(x[:, 0], [1, 2], 5, 2, reduction="none")
-    assert single.shape == () and single == batched[0]
-    assert d_single.shape == (5, 3) and (d_single == d_batched[:, 0]).all()
-
-
-def test_ctc_far_below_the_range_of_probabilities():
-    T = 2000
-    x = np.full((T, 1, 2), -50.0)
-    loss, gradient = losses.ctc_loss(x, [[1]], [T], [1], reduction="sum")
-    paths = T * (T + 1) / 2
-    assert_close("loss", np.asarray(loss), np.asarray(50 * T - math.log(paths)), "forward")
-    assert np.isfinite(gradient).all()
 
 
 # -- dtypes and inputs ----------------------------------------------------------------------

@@ -15,9 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ["fastrnn", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE"]
-SUBSET = ["tests/test_forward.py", "tests/test_gradients.py", "tests/test_kernels.py"]
-
-pytestmark = pytest.mark.mutation
+SUBSET = [f"tests/test_{name}.py" for name in (
+    "forward", "gradients", "cells", "kernels", "regularisers", "checkpoint", "losses", "losses_ctc")]  # fmt: skip
 
 
 class Mutation(NamedTuple):
@@ -28,26 +27,30 @@ class Mutation(NamedTuple):
     new: str
 
 
-LSTM, GRU, RNN = "kernels/lstm.inc", "kernels/gru.inc", "kernels/rnn.inc"
+LSTM, GRU, RNN, NORM = (f"kernels/{name}.inc" for name in ("lstm", "gru", "rnn", "norm"))
+ACTIVATIONS = "kernels/activations.inc"
 MUTATIONS = {
     "gates i and f swapped": Mutation(
         "kernels/cells.def",
-        "CELL1(lstm,                  2,      4,     0,       STAGE(GATES(0, 1, 2, 3)",
-        "CELL1(lstm,                  2,      4,     0,       STAGE(GATES(1, 0, 2, 3)"),
+        "CELL1(lstm,                  2,      4,     0, NO_VECTORS,\n      STAGE(GATES(0, 1, 2, 3)",
+        "CELL1(lstm,                  2,      4,     0, NO_VECTORS,\n      STAGE(GATES(1, 0, 2, 3)"),
     "gru: recurrent gradients begin at the wrong gate": Mutation(
-        "kernels/cells.def", "GATES(0, 1, 2), 4, 0, 1)", "GATES(0, 1, 2), 4, 0, 0)"),
+        "kernels/cells.def",
+        "CELL1(gru,                   1,      4,     0, NO_VECTORS,\n      STAGE(GATES(2, 0, 1), GATES(0, 1, 2), 4, 0, 1)",
+        "CELL1(gru,                   1,      4,     0, NO_VECTORS,\n      STAGE(GATES(2, 0, 1), GATES(0, 1, 2), 4, 0, 0)"),
     "d_f from the new c": Mutation(LSTM, "d_f = v_mul(v_mul(dc, c_prev), v_dsigmoid(f))",
                                    "d_f = v_mul(v_mul(dc, c), v_dsigmoid(f))"),
     "peephole of o on the old c": Mutation(LSTM, "pre_o = v_fma(VECTOR(PEEP_O), c, pre_o)",
                                            "pre_o = v_fma(VECTOR(PEEP_O), c_prev, pre_o)"),
-    "peephole gradient of o from the old c": Mutation(LSTM, "ADD_TO_VECTOR(PEEP_O, v_mul(d_o, c))",
-                                                      "ADD_TO_VECTOR(PEEP_O, v_mul(d_o, c_prev))"),
+    "peephole gradient of o from the old c": Mutation(
+        LSTM, "ADD_TO_VECTOR(PEEP_O, v_mul(d_o, c));                            /* (P23) */\n        if (!coupled) {",
+        "ADD_TO_VECTOR(PEEP_O, v_mul(d_o, c_prev));\n        if (!coupled) {"),
     "coupled: i = f": Mutation(LSTM, "i = v_sub(v_set(1), f)", "i = f"),
     "d_c lost from step to step": Mutation(LSTM, "v_dtanh(tanh_c), ROW(FR_DC))", "v_dtanh(tanh_c), v_zero())"),
     "reset gate left out of d_bias_hh": Mutation(GRU, "SET_DG(3, v_mul(d_n, r))", "SET_DG(3, d_n)"),
     "sign of d_z": Mutation(GRU, "SET_DG(2, v_mul(v_mul(dh, v_sub(ROW(FR_PREV), n)), v_dsigmoid(z)))",
                             "SET_DG(2, v_mul(v_mul(dh, v_sub(n, ROW(FR_PREV))), v_dsigmoid(z)))"),
-    "d_h does not pass the reset gate": Mutation(GRU, "SET_ROW(FR_DH, v_fma(d_rh, r, ROW(FR_DH)))",
+    "d_h does not pass the reset gate": Mutation(GRU, "SET_ROW(FR_DH, v_fma(dropped(x, d_rh), r, ROW(FR_DH)))",
                                                  "SET_ROW(FR_DH, ROW(FR_DH))"),
     "relu' is 1 everywhere": Mutation(
         RNN, "return v_select(v_gt(y, v_zero()), d, v_min(v_zero(), y));", "(void)y; return d;"),
@@ -55,13 +58,15 @@ MUTATIONS = {
         "sequence_impl.h", "run->length[slot] - 1 - s : s", "run->length[0] - 1 - s : s"),
     "lengths off by one": Mutation("sequence_impl.h", "run->length[n - 1] <= s)", "run->length[n - 1] <= s + 1)"),
     "final states in the order of lengths": Mutation(
-        "sequence.c", "memcpy(run->h + run->row[j] * plan->output * size,", "memcpy(run->h + j * plan->output * size,"),
+        "sequence.c", "memcpy(run->state[0] + run->row[j] * plan->output * size,",
+        "memcpy(run->state[0] + j * plan->output * size,"),
     "h_t for h_{t-1} in dW_hh": Mutation(
         "bptt.c", "fr_row(run, &run->y, j, s - 1)", "fr_row(run, &run->y, j, s)"),
     "first step dropped from dW_hh": Mutation(
-        "bptt.c", "back->h0 ? back->h0 + run->row[j] * plan->output * size : w->zeros;", "w->zeros;"),
+        "bptt.c", "back->state0[0] ? back->state0[0] + run->row[j] * plan->output * size : w->zeros;", "w->zeros;"),
     "c_t for c_{t-1} in backward": Mutation(
-        "bptt.c", "run->ws_cell + (kept - n_prev + j) * padded", "run->ws_cell + (kept + j) * padded"),
+        "bptt.c", "fr_state_row(run, &w->kept, e, j, s - 1, kept - n_prev + j)",
+        "fr_state_row(run, &w->kept, e, j, s, kept + j)"),
     "dx of the reverse direction only": Mutation("bptt.c", "int add = back->dx_add;", "int add = 0;"),
     "gradients overwritten, not added": Mutation(
         "bptt.c", "whole ? product->out : w->zeros;\n        product->init_row = whole ? strip->row : 0;",
@@ -69,9 +74,102 @@ MUTATIONS = {
     "bias gradients of the wrong gates": Mutation(
         "bptt.c", "fr_at(plan, w->acc, (s->rec_at + g * s->blocks) * VL)", "fr_at(plan, w->acc, (s->gx_at + g * s->blocks) * VL)"),
     "bias of the wrong unit": Mutation(
-        "kernels/pack.inc", "bias[m->gates->row[g] * m->units + unit] : 0", "bias[m->gates->row[g] * m->units] : 0"),
+        "kernels/pack.inc", "bias[row * m->units + unit] : 0", "bias[row * m->units] : 0"),
+    "smoothing left out of the gradient": Mutation(
+        "kernels/losses.inc", "v_store(y + i, spread ? v_fnma(s, v_load(spread + i), v) : v);", "v_store(y + i, v);"),
+    "ctc: a label after itself": Mutation("ctc.c", "if (s.target[i] != s.target[i - 1])", "if (i)"),
+    "ctc: no way back from a label to the next": Mutation(
+        "kernels/losses.inc", "log_add3(stay, move, skip)); ", "log_add(stay, move)); (void)skip; "),
+    "ctc: a class keeps one of its labels": Mutation("ctc.c", "+= s->posterior[i]", "= s->posterior[i]"),
     "ln 2 off in its last bits": Mutation(
         "kernels/vmath.inc", "#define VM_LN2_LO 0x1.7f7d1cp-20f", "#define VM_LN2_LO 0x1.7f7d1cp-19f"),
+    # functions by choice, clip, residual
+    "softplus without its linear part": Mutation(
+        ACTIVATIONS, "v_add(v_max(v_zero(), x), va_log1p(", "v_add(v_zero(), va_log1p("),
+    "elu' without alpha": Mutation(ACTIVATIONS, "v_mul(alpha, v_exp(x))", "v_exp(x)"),
+    "clip passes gradients": Mutation(ACTIVATIONS, "v_ge(clip, v_abs(a))", "v_ge(v_abs(a), v_zero())"),
+    "c without its function": Mutation(
+        LSTM, "h = v_mul(squash(o, 0, a_o), v_activate(&o->activation[2], c));",
+        "h = v_mul(squash(o, 0, a_o), v_tanh(c));"),
+    "gradient of a residual lost": Mutation(
+        RNN, "SET_DG(0, v_mul(dh, dsquash(t->options, 0, SAVED(0))));", "SET_DG(0, v_mul(dh, v_zero()));"),
+    # layer norm: stages that see whole rows, vectors that are sums
+    "layer norm: unbiased variance": Mutation(
+        NORM, "n.scale = scale_of(squares, n.share);\n    return n;\n}\n\n/* The same of a row",
+        "n.scale = scale_of(squares, 1 / (1 / n.share - 1));\n    return n;\n}\n\n/* The same of a row"),
+    "layer norm: gradient through the mean lost": Mutation(
+        NORM, "v_sub(v_sub(u, m.u), v_mul(x, m.ux))", "v_sub(u, v_mul(x, m.ux))"),
+    "layer norm: a bias left out of its shift": Mutation(
+        "kernels/cells.def", "SUM(FR_EXTRA + 3, 3, FR_B_HH),\n              EXTRA(4)",
+        "PART(FR_EXTRA + 3, 3),\n              EXTRA(4)"),
+    "layer norm: gradient of a shift's bias lost": Mutation(
+        "bptt.c", "fr_vector_at(plan, &back->grads, v->also, v->row)}", "NULL}"),
+    "whole rows: the first row's product for all": Mutation(
+        "bptt.c", "tile.acc = fr_at(plan, w->raw, r * whole.out_row);", "tile.acc = w->raw;"),
+    # stages, operands, what is kept for a later stage
+    "a later stage's weights from h": Mutation("bptt.c", "w->operand[i], w->dg[i],", "w->operand[0], w->dg[i],"),
+    "mut3: z for the r that was kept": Mutation(
+        "kernels/gated.inc", "v_mul(SAVED(1), ROW(FR_OPERAND))", "v_mul(SAVED(0), ROW(FR_OPERAND))"),
+    "mut1: gradient of tanh(x) without its slope": Mutation(
+        "kernels/gated.inc", "v_fma(d_n, v_dtanh(v_tanh(ROW(FR_X))), ROW(FR_DX))", "v_add(d_n, ROW(FR_DX))"),
+    "mut2: bias of a gate without an input product": Mutation(
+        "kernels/cells.def", "GATES(0), GATES(-1, 1))", "GATES(0), GATES(-1, -1))"),
+    "mgu: gradient of the gate from one of its ways": Mutation(
+        "kernels/gated.inc", "v_fma(d_fh, ROW(FR_OPERAND), SAVED(1))", "v_mul(d_fh, ROW(FR_OPERAND))"),
+    "multiplicative: gradients of the factors swapped": Mutation(
+        LSTM, "SET_DG(0, v_mul(ACC(0), SAVED(5)));", "SET_DG(0, v_mul(ACC(0), SAVED(4)));"),
+    # no product of h, vectors, scalars
+    "a stage without a product does one block of each share": Mutation(
+        "sequence.c", "fr_blocks_in(tile.first, share, s->hidden_blocks)", "fr_blocks_in(tile.first, 1, s->hidden_blocks)"),
+    "indrnn: gradient of w from h_t": Mutation(
+        RNN, "ADD_TO_VECTOR(0, v_mul(d_a, ROW(FR_OPERAND)));", "ADD_TO_VECTOR(0, v_mul(d_a, ROW(FR_OUT)));"),
+    "scalars not squashed": Mutation(
+        "kernels/pack.inc", "for (ptrdiff_t i = 0; scalar && i < padded; i += VL)",
+        "for (ptrdiff_t i = 0; scalar > 1 && i < padded; i += VL)"),
+    "gradient of a scalar from the first unit": Mutation(
+        "bptt.c", "unit += v->scalar ? 1 : plan->hidden", "unit += plan->hidden"),
+    "fastgrnn: biases of the gates swapped": Mutation(
+        "kernels/cells.def", "PART(FR_B_IH, 0), PART(FR_B_IH, 1), SQUASHED", "PART(FR_B_IH, 1), PART(FR_B_IH, 0), SQUASHED"),
+    "sru: biases of the gates swapped": Mutation(
+        "kernels/cells.def", "NO_GATES, 3, 0, 0, GATES(-1, 0, 1), NO_GATES", "NO_GATES, 3, 0, 0, GATES(-1, 1, 0), NO_GATES"),
+    "sru: gradient of the x on the highway lost": Mutation(
+        "kernels/linear.inc", "SET_ROW(FR_DX, v_add(ROW(FR_DX), d_s));", "SET_ROW(FR_DX, ROW(FR_DX));"),
+    "min_lstm: f not divided by f + i": Mutation(
+        "kernels/linear.inc", "v_sub(v_softplus(v_neg(a_i)), v_softplus(v_neg(a_f)))", "v_neg(v_softplus(v_neg(a_f)))"),
+    # four states
+    "slstm: the scale of the step before": Mutation(
+        "kernels/slstm.inc", "m = v_max(kept, a_i)", "m = v_max(ROW(FR_CELL_PREV + SLSTM_M), a_i)"),
+    "slstm: gradient of n lost from step to step": Mutation("kernels/slstm.inc", "v_mul(dn, f)", "v_zero()"),
+    # masks in the loop
+    "zoneout: shares swapped": Mutation(
+        "kernels/cell.inc", "v_fma(share, ROW(prev), v_mul(v_sub(v_set(1), share), v))",
+        "v_fma(share, v, v_mul(v_sub(v_set(1), share), ROW(prev)))"),
+    "zoneout: no gradient past the cell": Mutation(
+        "kernels/cell.inc", "v_mul(ROW(slot), d) : v_zero()", "v_zero() : v_zero()"),
+    "recurrent dropout: gradient without the mask": Mutation(
+        "kernels/cell.inc", "v_mul(d, ROW(FR_DROP)) : d", "d : d"),
+    "zoneout: h and c with one mask": Mutation("sequence_impl.h", "fr_scramble(2 * t + e)", "fr_scramble(2 * t)"),
+    "zoneout: one mask for all sequences": Mutation("sequence_impl.h", "0x9e3779b97f4a7c15u + run->row[j]);", "0x9e3779b97f4a7c15u);"),
+    "zoneout: by slot, not by sequence": Mutation("sequence_impl.h", "0x9e3779b97f4a7c15u + run->row[j]);", "0x9e3779b97f4a7c15u + j);"),
+    "zoneout: one mask for all places": Mutation("evaluation.pxi", "self.drawn.key + at * <unsigned long long>0x9e3779b97f4a7c15",
+                                                 "self.drawn.key"),
+    "zoneout: h from the c that was kept": Mutation(
+        LSTM, "    SET_ROW(FR_CELL, zoned(x, FR_ZONE_C, FR_CELL_PREV, c));\n    SET_ROW(FR_OUT, zoned(x, FR_ZONE_H, FR_PREV, h));",
+        "    const vec kept = zoned(x, FR_ZONE_C, FR_CELL_PREV, c);\n    SET_ROW(FR_CELL, kept);\n    SET_ROW(FR_OUT, "
+        "zoned(x, FR_ZONE_H, FR_PREV, v_mul(squash(o, 0, a_o), v_activate(&o->activation[2], kept))));"),
+    "recurrent dropout: gradient of the initial h not masked": Mutation(
+        "bptt.c", "[FR_DROP] = run->drop ? w.drop : NULL}", "[FR_DROP] = NULL}"),
+    "recurrent dropout: gradient of R from h": Mutation("bptt.c", "for (int i = !run->drop; i < plan->stages; i++)\n                w->",
+                                                        "for (int i = 1; i < plan->stages; i++)\n                w->"),
+    "weight drop: gradient not masked": Mutation("evaluation.pxi", "np.multiply(gradient, mask, out=gradient)", "pass"),
+    # checkpoints
+    "checkpoints: the first one's c before every segment": Mutation(
+        "evaluation.pxi", "data_of(self.marks[l][k][s]) + d *", "data_of(self.marks[l][0][s]) + d *"),
+    "checkpoints: the first one's states for every segment": Mutation(
+        "evaluation.pxi", "part[...] = self.marks[l][k][s][d]", "part[...] = self.marks[l][0][s][d]"),
+    "checkpoints: segments that cut blocks": Mutation("evaluation.pxi", "return (least + steps - 1) // steps * steps", "return least"),
+    "checkpoints: every segment begins anew": Mutation("bptt.c", "begin(back, &w, !live);", "begin(back, &w, 1);"),
+    "checkpoints: the initial state after every segment": Mutation("bptt.c", "if (!live || run->first)", "if (!live)"),
 }  # fmt: skip
 
 
@@ -103,10 +201,10 @@ class Copy:
         done = self.run("setup.py", "build_ext", "--inplace")
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def test(self, files):
-        """The exit code of pytest on the smoke tests of some files, and its output; hangs count as failures."""
+    def test(self):
+        """The exit code of pytest, and its output; hangs count as failures."""
         try:
-            done = self.run("-m", "pytest", *files, "-m", "smoke", "-x", "-q", "-p", "no:cacheprovider")
+            done = self.run("-m", "pytest", *SUBSET, "-m", "smoke", "-x", "-q", "-p", "no:cacheprovider")
         except subprocess.TimeoutExpired:
             return 1, "timeout"
         return done.returncode, done.stdout + done.stderr
@@ -119,65 +217,30 @@ def tree(tmp_path_factory):
     copy.build()
     where = copy.run("-c", "import fastrnn; print(fastrnn.__file__)").stdout
     assert Path(where.strip()).is_relative_to(copy.folder)
-    code, output = copy.test(SUBSET + MASKED)
+    code, output = copy.test()
     assert code == 0, output
     return copy
 
 
-def assert_seen(tree, mutation, files):
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_the_text_is_there_once(name):
+    assert (ROOT / "fastrnn/_core" / MUTATIONS[name].file).read_text().count(MUTATIONS[name].old) == 1
+
+
+@pytest.mark.mutation
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_the_suite_sees(tree, name):
+    mutation = MUTATIONS[name]
     path = tree.core / mutation.file
     text = path.read_text()
-    assert text.count(mutation.old) == 1, "the text to break must be there exactly once"
     path.write_text(text.replace(mutation.old, mutation.new))
     try:
         tree.build()
-        code, output = tree.test(files)
+        code, output = tree.test()
     finally:
         path.write_text(text)
     assert code not in (0, 2, 4, 5), f"not seen, or not run:\n{output[-2000:]}"
 
 
-@pytest.mark.parametrize("name", MUTATIONS)
-def test_the_suite_sees(tree, name):
-    assert_seen(tree, MUTATIONS[name], SUBSET)
-
-
 def test_the_list_is_long():
     assert len(MUTATIONS) >= 10
-
-
-# ---------------------------------------------------------------- masks in the time loop and checkpoints
-
-MASKED = ["tests/test_regularisers.py", "tests/test_checkpoint.py"]
-MASKED_MUTATIONS = {
-    "zoneout: h and c with one mask": Mutation("sequence_impl.h", "fr_scramble(2 * t + e)", "fr_scramble(2 * t)"),
-    "zoneout: one mask for all sequences": Mutation("sequence_impl.h", "0x9e3779b97f4a7c15u + run->row[j]);", "0x9e3779b97f4a7c15u);"),
-    "zoneout: by slot, not by sequence": Mutation("sequence_impl.h", "0x9e3779b97f4a7c15u + run->row[j]);", "0x9e3779b97f4a7c15u + j);"),
-    "zoneout: one mask for all places": Mutation("evaluation.pxi", "self.drawn.key + at * <unsigned long long>0x9e3779b97f4a7c15",
-                                                 "self.drawn.key"),
-    "zoneout: no gradient of what stays": Mutation(
-        "kernels/cell.inc", "return x->tile->slot[slot] ? v_mul(ROW(slot), d) : v_zero();", "(void)slot; (void)d; return v_zero();"),
-    "zoneout: h from the c that was kept": Mutation(
-        LSTM, "    SET_ROW(FR_CELL, zoned(x, FR_ZONE_C, FR_CELL_PREV, c));\n    SET_ROW(FR_OUT, zoned(x, FR_ZONE_H, FR_PREV, h));",
-        "    const vec kept = zoned(x, FR_ZONE_C, FR_CELL_PREV, c);\n    SET_ROW(FR_CELL, kept);\n    SET_ROW(FR_OUT, "
-        "zoned(x, FR_ZONE_H, FR_PREV, v_mul(squash(o, 0, a_o), v_activate(&o->activation[2], kept))));"),
-    "recurrent dropout: gradient of h not masked": Mutation(
-        "kernels/cell.inc", "{ return x->tile->slot[FR_DROP] ? v_mul(d, ROW(FR_DROP)) : d; }", "{ (void)x; return d; }"),
-    "recurrent dropout: gradient of the initial h not masked": Mutation(
-        "bptt.c", "[FR_DROP] = run->drop ? w.drop : NULL}", "[FR_DROP] = NULL}"),
-    "recurrent dropout: gradient of R from h": Mutation("bptt.c", "for (int i = !run->drop; i < plan->stages; i++)\n                w->",
-                                                        "for (int i = 1; i < plan->stages; i++)\n                w->"),
-    "weight drop: gradient not masked": Mutation("evaluation.pxi", "np.multiply(gradient, mask, out=gradient)", "pass"),
-    "checkpoints: the first one's c before every segment": Mutation(
-        "evaluation.pxi", "data_of(self.marks[l][k][s]) + d *", "data_of(self.marks[l][0][s]) + d *"),
-    "checkpoints: the first one's states for every segment": Mutation(
-        "evaluation.pxi", "part[...] = self.marks[l][k][s][d]", "part[...] = self.marks[l][0][s][d]"),
-    "checkpoints: segments that cut blocks": Mutation("evaluation.pxi", "return (least + steps - 1) // steps * steps", "return least"),
-    "checkpoints: every segment begins anew": Mutation("bptt.c", "begin(back, &w, !live);", "begin(back, &w, 1);"),
-    "checkpoints: the initial state after every segment": Mutation("bptt.c", "if (!live || run->first)", "if (!live)"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", MASKED_MUTATIONS)
-def test_the_suite_sees_masks(tree, name):
-    assert_seen(tree, MASKED_MUTATIONS[name], MASKED)

@@ -1,15 +1,18 @@
 """Optimisers: stored trajectories of PyTorch, the update rules, state, clipping, bad input."""
 
 import copy
+import itertools
 import math
 import pickle
 
 import numpy as np
 import pytest
+from cases import on_isa
 from tolerance import assert_close, assert_same_bits
 
 import fastrnn as fr
 from fastrnn import optim
+from fastrnn._core import engine
 from fastrnn.params import Module
 
 # 100 steps in float64 by PyTorch 2.13 from w = (0.3, -1.2, 0.7) with the gradients of `gradient`.
@@ -120,12 +123,12 @@ def test_update_rules_number_by_number_over_several_blocks(name, dtype):
     options = {"lr": 0.05, "weight_decay": 0.1}
     if name == "SGD":
         options["momentum"] = 0.8
-    module = Weights(2 * optim.BLOCK + 5, dtype)
-    n = 2 * optim.BLOCK + 6
+    module = Weights(2 * engine.BLOCK + 5, dtype)
+    n = 2 * engine.BLOCK + 6
     rng = np.random.default_rng(0)
     module.set(module.parameters, rng.standard_normal(n))
     optimiser = getattr(optim, name)(module, **options)
-    places = [0, 1, optim.BLOCK - 1, optim.BLOCK, 2 * optim.BLOCK, n - 2, n - 1]
+    places = [0, 1, engine.BLOCK - 1, engine.BLOCK, 2 * engine.BLOCK, n - 2, n - 1]
     expected, states = module.get()[places].astype(float), [{} for _ in places]
     for step in range(1, 4):
         g = rng.standard_normal(n).astype(dtype)
@@ -134,6 +137,104 @@ def test_update_rules_number_by_number_over_several_blocks(name, dtype):
         for k, place in enumerate(places):
             expected[k] = plain_step(name, options, expected[k], float(g[place]), states[k], step)
     assert_close("w", module.get()[places], expected, "gradient", dtype)
+
+
+def plain_rule(rule, w, g, buffers, n):
+    """What ``engine.update`` does, in NumPy."""
+    w = w * n["shrink"]
+    g = g + n["decay"] * w
+    b = [None if array is None else array.copy() for array in buffers]
+    if rule == "adam":
+        b[0] += (1 - n["first"]) * (g - b[0])
+        b[1] = n["second"] * b[1] + (1 - n["second"]) * g * g
+        v = b[1]
+        if b[2] is not None:
+            v = b[2] = np.maximum(b[2], v)
+        return w - n["lr"] * b[0] / (n["unbias"] * np.sqrt(v) + n["eps"]), b
+    if rule == "rmsprop":
+        b[0] = n["second"] * b[0] + (1 - n["second"]) * g * g
+        v = b[0]
+        if b[2] is not None:
+            b[2] += (1 - n["second"]) * (g - b[2])
+            v = v - b[2] ** 2
+        step = g / (np.sqrt(v) + n["eps"])
+        if b[1] is not None:
+            step = b[1] = n["momentum"] * b[1] + step
+        return w - n["lr"] * step, b
+    step = g
+    if b[0] is not None:
+        b[0] = g if n["fresh"] else n["momentum"] * b[0] + n["gain"] * g
+        step = g + n["momentum"] * b[0] if n["nesterov"] else b[0]
+    return w - n["lr"] * step, b
+
+
+RULES = [  # rule, which of its buffers, numbers
+    ("sgd", (0, 0, 0), {}),
+    ("sgd", (1, 0, 0), {"decay": 0.1, "gain": 0.7}),
+    ("sgd", (1, 0, 0), {"fresh": True}),
+    ("sgd", (1, 0, 0), {"nesterov": True}),
+    ("rmsprop", (1, 0, 0), {"decay": 0.1}),
+    ("rmsprop", (1, 1, 1), {}),
+    ("adam", (1, 1, 0), {"shrink": 0.9}),
+    ("adam", (1, 1, 1), {"decay": 0.1, "unbias": 3.0}),
+]
+NUMBERS = {"lr": 0.1, "shrink": 1.0, "decay": 0.0, "momentum": 0.8, "gain": 1.0, "first": 0.9, "second": 0.95,
+           "unbias": 1.0, "eps": 1e-3, "fresh": False, "nesterov": False}  # fmt: skip
+
+
+@pytest.mark.parametrize("isa", [*engine.isas(), "linear"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_compiled_rules_of_any_length_touch_nothing_else(dtype, isa):
+    rng = np.random.default_rng(0)
+    for (rule, has, options), n in itertools.product(RULES, (0, 1, 3, 16, 35)):
+        numbers = NUMBERS | options
+        around = rng.uniform(0.5, 1, (5, n + 2)).astype(dtype)  # one more element at either end
+        arrays = around.copy()
+        w, g, *buffers = (row[1:-1] for row in arrays)
+        buffers = [row if there else None for row, there in zip(buffers, has)]
+        if rule == "rmsprop" and has[2]:
+            buffers[2] *= 0.1  # the square of the mean is less than the mean of squares
+        double = [None if row is None else row.astype(float) for row in (w, g, *buffers)]
+        expected, expected_buffers = plain_rule(rule, double[0], double[1], double[2:], numbers)
+        with on_isa(isa):
+            engine.update(rule, w, g, buffers, **numbers)
+        assert_close(f"{rule} {options}", w, expected, "gradient", dtype)
+        assert_same_bits("gradients", g, around[1, 1:-1])
+        for result, plain in zip(buffers, expected_buffers):
+            if result is not None:
+                assert_close(f"buffer of {rule} {options}", result, plain, "gradient", dtype)
+        assert_same_bits("what lies around", arrays[:, [0, -1]], around[:, [0, -1]])
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_threads_do_not_show_in_the_bits(cls):
+    results = []
+    for threads in (1, 2, 3):
+        with fr.num_threads(threads):
+            module = Weights(5 * engine.BLOCK + 7, "float32")
+            module._values[:] = np.random.default_rng(0).standard_normal(module._values.size)
+            optimiser = cls(module, lr=0.1)
+            norms = []
+            for seed in (1, 2):
+                module._gradients[:] = np.random.default_rng(seed).standard_normal(module._values.size)
+                norms.append(optim.clip_grad_norm(module, 0.5))
+                optimiser.step()
+        results.append((norms, module._values))
+    for norms, values in results[1:]:
+        assert norms == results[0][0]
+        assert_same_bits("w", values, results[0][1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_norm_has_the_same_bits_in_every_target(dtype):
+    g = np.random.default_rng(0).standard_normal(engine.BLOCK + 1003).astype(dtype)
+    norms = []
+    for isa in engine.isas():
+        with on_isa(isa):
+            norms.append([engine.squares(g[:n]) for n in (0, 1, 15, 16, 17, g.size)])
+    assert all(row == norms[0] for row in norms)
+    exact = [math.fsum(float(v) ** 2 for v in g[:n]) for n in (0, 1, 15, 16, 17, g.size)]
+    assert norms[0] == pytest.approx(exact, rel=1e-14)
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -250,7 +351,7 @@ def test_a_refused_state_dict_changes_nothing(how, words):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_clip_grad_norm(dtype):
-    left, right = Weights(dtype=dtype), Weights(optim.BLOCK + 3, dtype)
+    left, right = Weights(dtype=dtype), Weights(engine.BLOCK + 3, dtype)
     rng = np.random.default_rng(0)
     for module in (left, right):
         module._gradients[:] = rng.standard_normal(module._gradients.size)

@@ -6,6 +6,7 @@ together here, in NumPy.
 
 import copy
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -340,6 +341,20 @@ def test_long_sequences(skip, batch_first):
     (y, state), (expected_y, expected_state, _) = problem.layer(*arguments), problem.layer.vjp(*arguments)
     assert_same_bits("y", y, expected_y)
     assert_same_bits("state", state, expected_state)
+
+
+@pytest.mark.parametrize("skip", SKIPS)
+def test_memory_of_inference(skip):
+    """Beyond y it does not grow with T."""
+    layer, beyond = fr.GRU(32, 32, 3, skip=skip), []
+    for T in (3000, 12000):
+        x = np.zeros((T, 4, 32), np.float32)
+        layer(x)
+        tracemalloc.start()
+        y, _ = layer(x)
+        beyond.append(tracemalloc.get_traced_memory()[1] - y.nbytes)
+        tracemalloc.stop()
+    assert beyond[1] < beyond[0] + 4096
 
 
 @pytest.mark.parametrize("B", [1, 13])

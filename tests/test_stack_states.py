@@ -197,6 +197,20 @@ def test_gradients_of_cell_states_on_several_threads(name, B):
             assert_close(label, array, results[0][label], "gradient")
 
 
+@pytest.mark.parametrize("name", WITH_CELLS)
+def test_cell_states_with_checkpoints(name):
+    """And a residual connection: the same bits as without checkpoints."""
+    results = []
+    for checkpoint in (None, 1):
+        problem = Problem(name, I=6, H=6, L=2, T=400, ragged=True, bidirectional=True, merge="mul", skip="residual",
+                          return_cell_states=True, dtype="float32", checkpoint=checkpoint)  # fmt: skip
+        y, state, c_seq, pullback = problem.layer.vjp(*problem.arguments())
+        dx, dstate0 = pullback(np.ones_like(y), problem.random_dstate(), dc_seq=np.ones_like(c_seq))
+        results.append([y, *parts_of(state), c_seq, dx, *parts_of(dstate0), *problem.layer.grads.values()])
+    for one, other in zip(*results, strict=True):
+        assert_same_bits("result", one, other)
+
+
 def test_cell_states_belong_to_whom():
     """c_seq of a call is the caller's; that of vjp, which backward reads, is read-only, and dc_seq stays what it is."""
     problem = Problem("lstm", batch_first=True, bidirectional=True, return_cell_states=True)

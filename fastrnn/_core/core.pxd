@@ -12,11 +12,22 @@ cdef extern from "kernels/kernels.h" nogil:
         double *zone
         int residual, exp_forget
     int FR_W_HH
+    int FR_SGD, FR_RMSPROP, FR_ADAM
+    ctypedef struct FrUpdate:
+        void *values
+        const void *gradients
+        void **buffer
+        Py_ssize_t n
+        double lr, shrink, decay, momentum, gain, first, second, unbias, eps
+        int fresh, nesterov
     ctypedef struct FrKernels:
         const char *isa
         int lanes, size
         void (**math)(const void *, void *, Py_ssize_t)
         void (*add)(const void *, void *, Py_ssize_t)
+        void (**update)(const FrUpdate *) noexcept nogil
+        double (*squares)(const void *, Py_ssize_t) noexcept nogil
+        void (*scale)(double, Py_ssize_t, void *) noexcept nogil
         double (*multiply_adds)(void *, Py_ssize_t)
     int FR_EXP, FR_SIGMOID, FR_TANH
 
@@ -84,6 +95,34 @@ cdef extern from "gemm.h" nogil:
         int add
     size_t fr_gemm_scratch(const FrGemm *)
     void fr_gemm(const FrGemm *)
+
+cdef extern from "crossentropy.h" nogil:
+    ctypedef struct FrCrossEntropy:
+        const FrKernels *kernels
+        Py_ssize_t rows, classes
+        const char *logits
+        const Py_ssize_t *target
+        const char *weight
+        const char *spread
+        double kept, spread_sum, scale
+        double *values
+        char *gradient
+    void fr_cross_entropy(const FrCrossEntropy *, Py_ssize_t, Py_ssize_t)
+
+cdef extern from "ctc.h" nogil:
+    ctypedef struct FrCtc:
+        const FrKernels *kernels
+        int size, zero_infinity
+        Py_ssize_t count, classes, blank, most_steps, most_labels
+        const char *log_probs
+        const Py_ssize_t *targets
+        const Py_ssize_t *steps
+        const Py_ssize_t *labels
+        const double *scale
+        double *values
+        char *gradient
+    size_t fr_ctc_scratch(const FrCtc *)
+    void fr_ctc(FrCtc *, char *)
 
 cdef extern from "dispatch.h" nogil:
     const char *fr_isa_name(int)

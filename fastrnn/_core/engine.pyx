@@ -499,3 +499,5 @@ cdef class Recurrent:
 
 include "stream.pxi"
 include "matrix.pxi"
+include "optim.pxi"
+include "losses.pxi"

@@ -18,7 +18,8 @@ cdef class Pullback:
     cdef object cells                   # cell states of the last layer, or None
     cdef tuple initial                  # states as given; None is zeros
     cdef list final                     # states, rewritten by the runs
-    cdef list inputs, outputs, masks    # by layer: what it reads, what its runs compute, dropout of what it passes on, or None
+    cdef list inputs, outputs           # by layer: what it reads, what its runs compute
+    cdef list masks                     # by layer but the last: dropout of what it passes on; None without
     cdef list unmasked                  # by layer: what it reads without the masks of its input; None without these
     cdef object drawn                   # other masks of the layer (regularisers.Masks), or None
     cdef list dropped                   # by layer and direction: weight_hh under its mask, packed, packed back

@@ -120,20 +120,20 @@ cdef int join(Pullback call, int l, Py_ssize_t first, Py_ssize_t last) except -1
         m = v
         if layer.skip == OUTPUT:
             call.place(&m, call.y, l)
-        combine(call, layer.merge, &run.y, &run[call.parts].y, &m, width, first, last)
+        combine(call, layer.merge, &run.y, &run[call.parts].y, &m, width, first, last)  # (H1)
         at = m
     if mask is not None:
         call.window(&rest, mask, 0, False)
         combine(call, MUL, &at, &rest, &v, width, first, last)
         at = v
     if layer.residual(l):
-        combine(call, SUM, &at, &u, &v, width, first, last)
+        combine(call, SUM, &at, &u, &v, width, first, last)  # (H4)
     if layer.skip == INPUT and not final:
         rest = columns_from(v, width * layer.size)
         u = call.runs.x
         if call.unmasked is not None:
             call.reads(&u, call.x, 0)
-        combine(call, COPY, &u, &u, &rest, layer.input_size, first, last)
+        combine(call, COPY, &u, &u, &rest, layer.input_size, first, last)  # (H2)
     return 0
 
 
@@ -157,14 +157,14 @@ cdef object unjoin(Pullback call, int l, object dy, FrRows *d, bint ours):
         d[0] = out
     if layer.skip == OUTPUT and l < layer.num_layers - 1:
         call.window(&other, dy, l * width, layer.batch_first)
-        combine(call, SUM, d, &other, &out, width, 0, T)
+        combine(call, SUM, d, &other, &out, width, 0, T)  # (H13)
     if halved:
-        combine(call, HALF, d, d, &out, width, 0, T)
+        combine(call, HALF, d, d, &out, width, 0, T)  # (H11)
         d[0] = out
     elif layer.merging and layer.merge == MUL:
         both = call.inner(T, 2 * width)
         call.window(&out, both, 0, False)
-        combine(call, MUL, d, &run[call.parts].y, &out, width, 0, T)
+        combine(call, MUL, d, &run[call.parts].y, &out, width, 0, T)  # (H11)
         other = columns_from(out, width * layer.size)
         combine(call, MUL, d, &run.y, &other, width, 0, T)
         d[0], held = out, both
@@ -178,12 +178,12 @@ cdef int pass_on(Pullback call, int l, object du, const FrRows *dv, object dx) e
     cdef FrRows to, more
     call.window(&to, du, 0, l == 0 and layer.batch_first)
     if layer.residual(l):
-        combine(call, SUM, &to, dv, &to, layer.layer_size, 0, call.steps)
+        combine(call, SUM, &to, dv, &to, layer.layer_size, 0, call.steps)  # (H14)
     if layer.skip == INPUT:
         call.window(&more, dx, 0, False)
         if l:
             to = columns_from(to, layer.layer_size * layer.size)
-            combine(call, SUM, &more, &to, &more, layer.input_size, 0, call.steps)
+            combine(call, SUM, &more, &to, &more, layer.input_size, 0, call.steps)  # (H12)
         else:
-            combine(call, SUM, &to, &more, &to, layer.input_size, 0, call.steps)
+            combine(call, SUM, &to, &more, &to, layer.input_size, 0, call.steps)  # (H12)
     return 0

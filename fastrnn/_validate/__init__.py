@@ -13,7 +13,8 @@ computed before all checks of a call have passed.
     diagnostics what can be looked at
     modules     modules, their parameters, pullbacks
     losses      arguments of the losses
-    optimizers  hyperparameters and states of optimisers
+    decoding    logits, ways to choose from them, step functions
+    optimizers  hyperparameters and states of optimisers and schedules
     files       what is read and written
     texts       texts and vocabularies
 
@@ -23,6 +24,7 @@ Imports numpy only; each module only from those above it. The rest of the packag
 """
 
 from .arrays import floating, given, indices, last_axis, real_array, same_dtype
+from .decoding import choosing, function, gatherable, log_probabilities, logits, stepped, token, tokens
 from .diagnostics import (
     hidden_state,
     known_parameters,
@@ -34,7 +36,7 @@ from .diagnostics import (
     thresholds,
 )
 from .files import refuse_file, tensors_to_write
-from .losses import broadcast_weights, cross_entropy, ctc, elementwise
+from .losses import broadcast_weights, class_targets, clusters, cross_entropy, ctc, elementwise
 from .modules import (
     known_name,
     module,
@@ -45,7 +47,15 @@ from .modules import (
     state_arrays,
     within_budget,
 )
-from .optimizers import hyperparameters, optimizer_state, with_parameters
+from .optimizers import (
+    hyperparameters,
+    instance,
+    metric,
+    optimizer_state,
+    schedule_numbers,
+    schedule_state,
+    with_parameters,
+)
 from .recurrent import (
     activation,
     activations,

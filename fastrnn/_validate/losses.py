@@ -17,7 +17,7 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 def cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing):
-    """The arguments of ``losses.cross_entropy``: logits, intp targets, weight, smoothing."""
+    """The arguments of ``losses.cross_entropy``: logits, intp targets (-1: ignored), weight, smoothing."""
     one_of(reduction, "reduction", REDUCTIONS)
     ignore_index = integer(ignore_index, "ignore_index")
     smoothing = probability(label_smoothing, "label_smoothing")
@@ -25,17 +25,50 @@ def cross_entropy(input, target, weight, ignore_index, reduction, label_smoothin
     if logits.ndim == 0 or logits.shape[-1] == 0:
         raise ValueError(f"input: expected an array of shape (..., C), got {logits.shape}")
     classes = logits.shape[-1]
-    target = exact_shape(integer_array(target, "target"), "target", logits.shape[:-1])
-    bad = ((target < 0) | (target >= classes)) & (target != ignore_index)
+    target = _classes(target, logits.shape[:-1], classes, ignore_index)
+    logits = floating(logits, "input")
+    if weight is not None:
+        weight = real_array(weight, "weight", logits.dtype, (classes,))
+    return logits, target, weight, smoothing
+
+
+def _classes(target, shape, classes, ignore_index):
+    """Integers in ``0..classes-1``, as intp of this shape; -1 for those that are ``ignore_index``."""
+    target = exact_shape(integer_array(target, "target"), "target", shape)
+    ignored = target == ignore_index
+    bad = ((target < 0) | (target >= classes)) & ~ignored
     if bad.any():
         raise ValueError(
             f"target: expected classes in 0..{classes - 1} or ignore_index={ignore_index}, "
             f"got {target[bad].flat[0]}"
         )
-    logits = floating(logits, "input")
-    if weight is not None:
-        weight = real_array(weight, "weight", logits.dtype, (classes,))
-    return logits, converted(target, np.dtype(np.intp)), weight, smoothing
+    target = converted(target, np.dtype(np.intp))
+    return np.where(ignored, np.intp(-1), target) if ignored.any() else target
+
+
+def class_targets(target, shape, classes, ignore_index, reduction):
+    """The arguments of an ``AdaptiveSoftmax`` besides ``x``: its targets, -1 for those ignored."""
+    one_of(reduction, "reduction", REDUCTIONS[:2])
+    return _classes(target, shape, classes, integer(ignore_index, "ignore_index"))
+
+
+def clusters(cutoffs, in_features, n_classes, div_value):
+    """The cutoffs of an ``AdaptiveSoftmax``, and the features that each cluster sees."""
+    given = integer_array(cutoffs, "cutoffs")
+    if given.ndim != 1 or given.size == 0:
+        raise ValueError(f"cutoffs: expected at least one class, got an array of shape {given.shape}")
+    cutoffs = given.tolist()
+    if cutoffs[0] < 1 or cutoffs[-1] >= n_classes or any(a >= b for a, b in zip(cutoffs, cutoffs[1:])):
+        raise ValueError(f"cutoffs: expected increasing classes in 1..{n_classes - 1}, got {cutoffs}")
+    widths = []
+    for i in range(len(cutoffs)):
+        widths.append(int(in_features // div_value ** (i + 1)))
+        if widths[i] < 1:
+            raise ValueError(
+                f"div_value: expected a number that leaves every cluster a feature, got {div_value}: "
+                f"cluster {i} has {in_features} // {div_value} ** {i + 1} = 0"
+            )
+    return tuple(cutoffs), widths
 
 
 def elementwise(input, target, weight, reduction):

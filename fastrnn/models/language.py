@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import _validate
 from ..blocks import Embedding, Linear
+from ..decoding import draw
 from ..layers import LSTM
 from ..losses import cross_entropy
 from ..params import restoring
@@ -246,7 +247,7 @@ class LanguageModel:
             bits += float(cross_entropy(logits, target, reduction="sum")[0]) / np.log(2)
         return bits / pieces[1:].size
 
-    def generate(self, length, *, prime="", temperature=1.0, rng=None):
+    def generate(self, length, *, prime="", temperature=1.0, top_k=None, top_p=None, rng=None):
         """Write text, one character at a time.
 
         Parameters
@@ -259,6 +260,10 @@ class LanguageModel:
         temperature : float
             Logits are divided by it: below 1 likelier, above 1 more surprising; 0 always the
             likeliest character.
+        top_k : int, optional
+            Choose among the k likeliest characters.
+        top_p : float, optional
+            Choose among the likeliest characters that have this probability together.
         rng : None, int or numpy.random.Generator
             The same seed gives the same text.
 
@@ -273,22 +278,22 @@ class LanguageModel:
             For arguments out of range, or a ``prime`` with characters not in the vocabulary.
         """
         length = _validate.integer(length, "length", minimum=0)
-        temperature = _validate.real(temperature, "temperature", minimum=0)
+        choosing = _validate.choosing(temperature, top_k, top_p)
         rng = _validate.generator(rng)
         known = self.vocabulary.characters
         prime = _validate.text(prime, "prime") or ("\n" if "\n" in known else known[0])
         _validate.known_characters(self.vocabulary.unknown(prime), "prime")
-        return self._characters(self.vocabulary.encode(prime), length, temperature, rng)
+        return self._characters(self.vocabulary.encode(prime), length, choosing, rng)
 
-    def _characters(self, codes, length, temperature, rng):
+    def _characters(self, codes, length, choosing, rng):
         """The generator behind ``generate``, all arguments checked."""
         stream = self.layer.stream()
         table, characters = self.embedding.parameters["weight"], self.vocabulary.characters
         for code in codes:
             y = stream.step(table[code])
         for written in range(length):
-            logits = self.head(y)[1:].astype(np.float64)
-            code = 1 + _sampled(logits, temperature, rng)
+            logits = self.head(y)[1:]
+            code = 1 + int(draw(logits, *choosing, rng))
             yield characters[code - 1]
             if written + 1 < length:
                 y = stream.step(table[code])
@@ -368,12 +373,3 @@ class LanguageModel:
         count = sum(array.size for array in self.parameters.values())
         sizes = ", ".join(f"{k}={v}" for k, v in self._config().items())
         return f"LanguageModel({len(self.vocabulary)} characters, {sizes})  # {count:,} parameters"
-
-
-def _sampled(logits, temperature, rng):
-    """One index, drawn from the softmax of ``logits / temperature``."""
-    if temperature == 0:
-        return int(logits.argmax())
-    logits = (logits - logits.max()) / temperature
-    chances = np.exp(logits).cumsum()
-    return min(int(np.searchsorted(chances, rng.random() * chances[-1], side="right")), logits.size - 1)

@@ -1,4 +1,4 @@
-/* Runs every cell, forward and backward, on two instruction sets, by two threads on the first and by one
+/* Runs every cell, forward and backward, and every optimiser on two instruction sets, by two threads on the first and by one
  * on the other, and compares all results: for CPUs that
  * Python does not run on here (under an emulator), and for sanitizers without Python.
  *
@@ -149,6 +149,30 @@ static Arrays evaluate(const FrKernels *k, int cell, int hidden, int projection,
     return out;
 }
 
+/* Values and buffers after three steps of an optimiser, with some of its buffers or all. */
+static Arrays optimised(const FrKernels *k, int rule, int all, ptrdiff_t n)
+{
+    Arrays out = {0};
+    FrUpdate u = {
+        .n = n, .lr = 0.1, .shrink = 0.9, .decay = 0.1, .momentum = 0.8, .gain = 0.7, .first = 0.9, .second = 0.95,
+        .unbias = 2, .eps = 1e-3, .nesterov = all,
+    };
+    seed = rule + 10 * n;
+    u.values = kept(&out, n, k->size, 1);
+    for (int b = 0; b < FR_MAX_BUFFERS; b++) {
+        const int always = rule == FR_ADAM ? 2 : rule == FR_RMSPROP ? 1 : 0;
+        u.buffer[b] = b < always || all ? kept(&out, n, k->size, 0) : NULL;
+    }
+    for (int step = 0; step < 3; step++) {
+        char *gradients = filled(n, k->size, 1);
+        u.gradients = gradients;
+        u.fresh = step == 0;
+        k->update[rule](&u);
+        free(gradients);
+    }
+    return out;
+}
+
 /* Largest difference relative to the largest entry of its array; frees both. */
 static double difference(Arrays *a, Arrays *b, int size)
 {
@@ -188,6 +212,12 @@ int main(int argc, char **argv)
                         Arrays b = evaluate(other, cell, hidden, projection, reverse, 1);
                         worst = fmax(worst, difference(&a, &b, size));
                     }
+        for (int rule = 0; rule < FR_RULES; rule++)
+            for (int n = 0; n <= 67; n++)
+                for (int all = 0; all < 2; all++, cases++) {
+                    Arrays a = optimised(one, rule, all, n), b = optimised(other, rule, all, n);
+                    worst = fmax(worst, difference(&a, &b, size));
+                }
         printf("%s and %s, %d-bit: %d cases, largest difference %.2g\n", argv[1], argv[2], 8 * size, cases, worst);
         failed |= !(worst < (size == 4 ? 2e-5 : 1e-10));
     }

@@ -152,6 +152,30 @@ enum {
 
 enum { FR_EXP, FR_SIGMOID, FR_TANH, FR_MATHS };
 
+enum { FR_SGD, FR_RMSPROP, FR_ADAM, FR_RULES, FR_MAX_BUFFERS = 3 };
+
+/* One step of an optimiser on a run of parameters; what the numbers are is said at each rule of optim.inc. */
+typedef struct FrUpdate {
+    void *values;
+    const void *gradients;
+    void *buffer[FR_MAX_BUFFERS];  /* NULL: the rule does without */
+    ptrdiff_t n;
+    double lr, shrink, decay, momentum, gain, first, second, unbias, eps;
+    int fresh, nesterov;
+} FrUpdate;
+
+/* One step of CTC, in logarithms. A target of L labels has the states blank 0 ... L, and label i between blank i and
+ * blank i + 1. `width` is L + 1 in whole vectors; all arrays go on for a vector of -inf, from_labels also begins
+ * with one. */
+typedef struct FrCtcStep {
+    ptrdiff_t width;
+    const double *skip;              /* 0 where label i may follow label i - 1 directly, otherwise -inf */
+    double blank;                    /* the log probability of the blank ...                            */
+    const double *emitted;           /* ... and of each label: of this step, in backward of the next    */
+    const double *from_blanks, *from_labels; /* forward: alpha of the step before                       */
+    double *blanks, *labels;         /* forward: alpha; backward: beta of the next step, then of this   */
+} FrCtcStep;
+
 typedef void (*FrProductKernel)(const FrProduct *);
 typedef void (*FrCellKernel)(const FrTile *);
 
@@ -176,7 +200,15 @@ typedef struct FrKernels {
     void (*panel)(const void *b, ptrdiff_t step, ptrdiff_t column, ptrdiff_t depth, ptrdiff_t count, ptrdiff_t wide,
                   void *out);
     void (*mask)(uint64_t seed, double share, ptrdiff_t n, void *out); /* ones, as many as `share` says, and zeros */
+    void (*update[FR_RULES])(const FrUpdate *);
+    double (*squares)(const void *src, ptrdiff_t n);      /* their sum, the same bits in every target */
+    void (*scale)(double factor, ptrdiff_t n, void *out); /* out *= factor                           */
     void (*math[FR_MATHS])(const void *src, void *dst, ptrdiff_t n);
+    double (*row_max)(const void *x, ptrdiff_t n);
+    void (*softmax_row)(const void *x, double top, const void *spread, ptrdiff_t n, void *y, double *sums);
+    void (*softmax_gradient_row)(double factor, double scale, const void *spread, ptrdiff_t n, void *y);
+    void (*ctc_forward)(const FrCtcStep *), (*ctc_backward)(const FrCtcStep *); /* of double only       */
+    double (*ctc_posterior)(const double *alpha, const double *beta, double value, ptrdiff_t width, double *out);
     double (*multiply_adds)(void *vector, ptrdiff_t rounds); /* operations done: what the core can do at most */
 } FrKernels;
 

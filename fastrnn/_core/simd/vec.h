@@ -18,6 +18,7 @@
  *   v_zero()               0 in every lane (*)
  *
  *   v_add v_sub v_mul v_div (a, b)    a + b, a - b, a * b, a / b, correctly rounded (*)
+ *   v_sqrt(a)              its square root, correctly rounded; NaN below 0 (*)
  *   v_fma(a, b, c)         a * b + c, v_fnma(a, b, c) = c - a * b: one rounding, or two on a CPU without FMA (*)
  *   v_ratio(n, d)          n / d within 1 ULP, for |n| <= d and 1/2 <= d <= 2; NaN stays NaN
  *   v_max v_min (a, b)     the larger, the smaller; b if either is NaN, so v_max(bound, x) keeps a NaN x (*)

@@ -31,6 +31,7 @@ FR_INLINE vec v_add(vec a, vec b) { return _mm256_add_pd(a, b); }
 FR_INLINE vec v_sub(vec a, vec b) { return _mm256_sub_pd(a, b); }
 FR_INLINE vec v_mul(vec a, vec b) { return _mm256_mul_pd(a, b); }
 FR_INLINE vec v_div(vec a, vec b) { return _mm256_div_pd(a, b); }
+FR_INLINE vec v_sqrt(vec a) { return _mm256_sqrt_pd(a); }
 FR_INLINE vec v_fma(vec a, vec b, vec c) { return _mm256_fmadd_pd(a, b, c); }
 FR_INLINE vec v_fnma(vec a, vec b, vec c) { return _mm256_fnmadd_pd(a, b, c); }
 FR_INLINE vec v_max(vec a, vec b) { return _mm256_max_pd(a, b); }
@@ -86,6 +87,7 @@ FR_INLINE vec v_add(vec a, vec b) { return _mm256_add_ps(a, b); }
 FR_INLINE vec v_sub(vec a, vec b) { return _mm256_sub_ps(a, b); }
 FR_INLINE vec v_mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
 FR_INLINE vec v_div(vec a, vec b) { return _mm256_div_ps(a, b); }
+FR_INLINE vec v_sqrt(vec a) { return _mm256_sqrt_ps(a); }
 FR_INLINE vec v_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 FR_INLINE vec v_fnma(vec a, vec b, vec c) { return _mm256_fnmadd_ps(a, b, c); }
 FR_INLINE vec v_max(vec a, vec b) { return _mm256_max_ps(a, b); }

@@ -27,6 +27,7 @@ FR_INLINE vec v_add(vec a, vec b) { return _mm512_add_pd(a, b); }
 FR_INLINE vec v_sub(vec a, vec b) { return _mm512_sub_pd(a, b); }
 FR_INLINE vec v_mul(vec a, vec b) { return _mm512_mul_pd(a, b); }
 FR_INLINE vec v_div(vec a, vec b) { return _mm512_div_pd(a, b); }
+FR_INLINE vec v_sqrt(vec a) { return _mm512_sqrt_pd(a); }
 FR_INLINE vec v_fma(vec a, vec b, vec c) { return _mm512_fmadd_pd(a, b, c); }
 FR_INLINE vec v_fnma(vec a, vec b, vec c) { return _mm512_fnmadd_pd(a, b, c); }
 FR_INLINE vec v_max(vec a, vec b) { return _mm512_max_pd(a, b); }
@@ -86,6 +87,7 @@ FR_INLINE vec v_add(vec a, vec b) { return _mm512_add_ps(a, b); }
 FR_INLINE vec v_sub(vec a, vec b) { return _mm512_sub_ps(a, b); }
 FR_INLINE vec v_mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
 FR_INLINE vec v_div(vec a, vec b) { return _mm512_div_ps(a, b); }
+FR_INLINE vec v_sqrt(vec a) { return _mm512_sqrt_ps(a); }
 FR_INLINE vec v_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 FR_INLINE vec v_fnma(vec a, vec b, vec c) { return _mm512_fnmadd_ps(a, b, c); }
 FR_INLINE vec v_max(vec a, vec b) { return _mm512_max_ps(a, b); }

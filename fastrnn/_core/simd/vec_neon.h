@@ -34,6 +34,7 @@ FR_INLINE vec v_add(vec a, vec b) { return vaddq_f64(a, b); }
 FR_INLINE vec v_sub(vec a, vec b) { return vsubq_f64(a, b); }
 FR_INLINE vec v_mul(vec a, vec b) { return vmulq_f64(a, b); }
 FR_INLINE vec v_div(vec a, vec b) { return vdivq_f64(a, b); }
+FR_INLINE vec v_sqrt(vec a) { return vsqrtq_f64(a); }
 FR_INLINE vec v_fma(vec a, vec b, vec c) { return vfmaq_f64(c, a, b); }
 FR_INLINE vec v_fnma(vec a, vec b, vec c) { return vfmsq_f64(c, a, b); }
 FR_INLINE vec v_neg(vec a) { return vnegq_f64(a); }
@@ -86,6 +87,7 @@ FR_INLINE vec v_add(vec a, vec b) { return vaddq_f32(a, b); }
 FR_INLINE vec v_sub(vec a, vec b) { return vsubq_f32(a, b); }
 FR_INLINE vec v_mul(vec a, vec b) { return vmulq_f32(a, b); }
 FR_INLINE vec v_div(vec a, vec b) { return vdivq_f32(a, b); }
+FR_INLINE vec v_sqrt(vec a) { return vsqrtq_f32(a); }
 FR_INLINE vec v_fma(vec a, vec b, vec c) { return vfmaq_f32(c, a, b); }
 FR_INLINE vec v_fnma(vec a, vec b, vec c) { return vfmsq_f32(c, a, b); }
 FR_INLINE vec v_neg(vec a) { return vnegq_f32(a); }

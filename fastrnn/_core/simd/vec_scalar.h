@@ -45,6 +45,7 @@ FR_INLINE vec v_select(vmask m, vec a, vec b) { return m ? a : b; }
 
 #ifdef FR_DOUBLE
 FR_INLINE vec v_abs(vec a) { return fabs(a); }
+FR_INLINE vec v_sqrt(vec a) { return sqrt(a); }
 FR_INLINE vec v_copysign(vec m, vec s) { return copysign(m, s); }
 
 FR_INLINE vec v_pow2(vec t)
@@ -57,6 +58,7 @@ FR_INLINE vec v_pow2(vec t)
 }
 #else
 FR_INLINE vec v_abs(vec a) { return fabsf(a); }
+FR_INLINE vec v_sqrt(vec a) { return sqrtf(a); }
 FR_INLINE vec v_copysign(vec m, vec s) { return copysignf(m, s); }
 
 FR_INLINE vec v_pow2(vec t)

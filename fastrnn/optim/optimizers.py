@@ -1,39 +1,30 @@
-"""Optimisers ``SGD, RMSprop, Adam, AdamW`` and gradient clipping, over modules.
+"""Optimisers ``SGD, RMSprop, Adam, AdamW``, over modules.
 
-Update rules, argument names and defaults are those of ``torch.optim``. Each step is one pass
-over a module's flat buffers of values and gradients, in place, in the module's dtype, in blocks
-that stay in cache. A module named twice, or inside two ``Sequential``, counts once.
+Update rules, argument names and defaults are those of ``torch.optim``. Each step is one compiled
+pass over a module's flat buffers of values and gradients, in place, in the module's dtype; with
+several threads the bits are those of one. A module named twice, or inside two ``Sequential``,
+counts once.
 
-Imports numpy, ``params`` and ``_validate``.
+Imports ``params``, ``_validate`` and the engine.
 """
 
-import numpy as np
-
-from . import _validate
-from .params import Module, _aligned_zeros
-
-# Elements per block. Adam on 4 M float32: 8.7 ms with 2**15, 10.6 with 2**13, 12.9 unblocked;
-# five such streams take 640 KB of a core's L2.
-BLOCK = 2**15
+from .. import _validate
+from .._core import engine
+from ..params import Module, _aligned_zeros
 
 
-def _leaves(modules):
+def leaves_of(modules):
     """The modules that own parameters, each once."""
     modules = _validate.module_list(modules, Module)
     leaves = {id(leaf): leaf for module in modules for leaf in module._leaves()}
     return [leaf for leaf in leaves.values() if leaf._values.size]
 
 
-def _blocks(size):
-    """Slices that cover ``0..size``."""
-    return (slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK))
-
-
 class Optimizer:
     """What the optimisers share: modules, hyperparameters, state and the pass over buffers.
 
     A subclass hands its hyperparameters to ``__init__``, names its buffers in
-    ``_buffer_names`` and updates one block in ``_update``.
+    ``_buffer_names`` and changes the parameters of one module in ``_update``.
 
     Attributes
     ----------
@@ -44,12 +35,11 @@ class Optimizer:
     """
 
     def __init__(self, modules, **hyperparameters):
-        self._leaves = _validate.with_parameters(_leaves(modules))
+        self._leaves = _validate.with_parameters(leaves_of(modules))
         self._set(_validate.hyperparameters(hyperparameters))
         self._names = tuple(hyperparameters)
         self.steps = 0
         self._state = [{} for _ in self._leaves]  # per leaf: buffer name -> flat array
-        self._scratch = {}
 
     def _set(self, hyperparameters):
         for name, value in hyperparameters.items():
@@ -68,48 +58,31 @@ class Optimizer:
         """The buffers these hyperparameters need."""
         return ()
 
-    def _prepare(self):
-        """Scalars of this step, computed once."""
-
-    def _update(self, w, g, buffers, fresh, t, u):
-        """Update one block.
+    def _update(self, values, gradients, buffers, fresh):
+        """Take a step with one module.
 
         Parameters
         ----------
-        w, g : ndarray
-            Values, changed in place, and gradients, left alone.
-        buffers : list of ndarray
-            In the order of ``_buffer_names``, changed in place.
+        values, gradients : ndarray
+            ``(N,)``: values, changed in place, and gradients, left alone.
+        buffers : dict of str to ndarray
+            By the names of ``_buffer_names``, changed in place.
         fresh : bool
             Whether the buffers are new, all zero.
-        t, u : ndarray
-            Scratch.
         """
         raise NotImplementedError
 
     def step(self):
         """Change the parameters once, by the gradients in ``module.grads``."""
         self.steps += 1
-        self._prepare()
         names = self._buffer_names()
-        with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 with eps = 0
-            for leaf, state in zip(self._leaves, self._state):
-                fresh = any(name not in state for name in names)
-                for name in names:
-                    if name not in state:
-                        state[name] = _aligned_zeros(leaf._values.size, leaf.dtype)
-                with leaf._write() as values:
-                    self._pass(values, leaf._gradients, [state[name] for name in names], fresh)
-
-    def _pass(self, values, gradients, buffers, fresh):
-        """``_update`` on all blocks of one leaf."""
-        dtype = values.dtype
-        if dtype not in self._scratch:
-            self._scratch[dtype] = np.empty((2, BLOCK), dtype)
-        for block in _blocks(values.size):
-            w = values[block]
-            t, u = self._scratch[dtype][:, : w.size]
-            self._update(w, gradients[block], [b[block] for b in buffers], fresh, t, u)
+        for leaf, state in zip(self._leaves, self._state):
+            fresh = any(name not in state for name in names)
+            for name in names:
+                if name not in state:
+                    state[name] = _aligned_zeros(leaf._values.size, leaf.dtype)
+            with leaf._write() as values:
+                self._update(values, leaf._gradients, state, fresh)
 
     def zero_grad(self):
         """Set the gradients of all modules to zero."""
@@ -223,23 +196,12 @@ class SGD(Optimizer):
     def _buffer_names(self):
         return ("momentum_buffer",) if self.momentum else ()
 
-    def _update(self, w, g, buffers, fresh, t, u):
-        if self.weight_decay:
-            np.multiply(w, self.weight_decay, out=u)
-            g = np.add(u, g, out=u)
-        if self.momentum:
-            (b,) = buffers
-            if fresh:
-                b[:] = g
-            else:
-                b *= self.momentum
-                b += np.multiply(g, 1 - self.dampening, out=t)
-            if self.nesterov:
-                np.multiply(b, self.momentum, out=t)
-                g = np.add(t, g, out=t)
-            else:
-                g = b
-        w -= np.multiply(g, self._lr, out=t)
+    def _update(self, values, gradients, buffers, fresh):
+        engine.update(
+            "sgd", values, gradients, [buffers["momentum_buffer"] if self.momentum else None],
+            lr=self._lr, decay=self.weight_decay, momentum=self.momentum,
+            gain=1 - self.dampening, fresh=fresh, nesterov=self.nesterov,
+        )  # fmt: skip
 
 
 class RMSprop(Optimizer):
@@ -297,35 +259,13 @@ class RMSprop(Optimizer):
             *(("grad_avg",) if self.centered else ()),
         )
 
-    def _update(self, w, g, buffers, fresh, t, u):
-        if self.weight_decay:
-            np.multiply(w, self.weight_decay, out=u)
-            g = np.add(u, g, out=u)
-        v = buffers[0]
-        v *= self.alpha
-        np.multiply(g, g, out=t)
-        t *= 1 - self.alpha
-        v += t
-        if self.centered:
-            mean = buffers[-1]
-            np.subtract(g, mean, out=t)
-            t *= 1 - self.alpha
-            mean += t
-            np.multiply(mean, mean, out=t)
-            np.subtract(v, t, out=t)
-            np.sqrt(t, out=t)
-        else:
-            np.sqrt(v, out=t)
-        t += self.eps
-        np.divide(g, t, out=t)
-        if self.momentum:
-            b = buffers[1]
-            b *= self.momentum
-            b += t
-            np.multiply(b, self._lr, out=t)
-        else:
-            t *= self._lr
-        w -= t
+    def _update(self, values, gradients, buffers, fresh):
+        names = self._buffer_names()
+        places = ("square_avg", "momentum_buffer", "grad_avg")
+        engine.update(
+            "rmsprop", values, gradients, [buffers[name] if name in names else None for name in places],
+            lr=self._lr, decay=self.weight_decay, momentum=self.momentum, second=self.alpha, eps=self.eps,
+        )  # fmt: skip
 
 
 class Adam(Optimizer):
@@ -377,34 +317,15 @@ class Adam(Optimizer):
     def _buffer_names(self):
         return ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if self.amsgrad else ()))
 
-    def _prepare(self):
+    def _update(self, values, gradients, buffers, fresh):
         first, second = self.betas
-        self._rate = self._lr / (1 - first**self.steps)
-        self._unbias = (1 - second**self.steps) ** -0.5
-
-    def _update(self, w, g, buffers, fresh, t, u):
-        first, second = self.betas
-        if self.weight_decay and self._decoupled:
-            w *= 1 - self._lr * self.weight_decay
-        elif self.weight_decay:
-            np.multiply(w, self.weight_decay, out=u)
-            g = np.add(u, g, out=u)
-        m, v = buffers[:2]
-        np.subtract(g, m, out=t)
-        t *= 1 - first
-        m += t
-        np.multiply(g, g, out=t)
-        t *= 1 - second
-        v *= second
-        v += t
-        if self.amsgrad:
-            v = np.maximum(buffers[2], v, out=buffers[2])
-        np.sqrt(v, out=t)
-        t *= self._unbias
-        t += self.eps
-        np.divide(m, t, out=t)
-        t *= self._rate
-        w -= t
+        apart = self._decoupled
+        engine.update(
+            "adam", values, gradients, [buffers[name] for name in self._buffer_names()],
+            lr=self._lr / (1 - first**self.steps), unbias=(1 - second**self.steps) ** -0.5,
+            first=first, second=second, eps=self.eps,
+            shrink=1 - self._lr * self.weight_decay if apart else 1, decay=0 if apart else self.weight_decay,
+        )  # fmt: skip
 
 
 class AdamW(Adam):
@@ -425,67 +346,3 @@ class AdamW(Adam):
         self, modules, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, amsgrad=False
     ):
         super().__init__(modules, lr, betas, eps, weight_decay, amsgrad)
-
-
-def clip_grad_norm(modules, max_norm):
-    """Scale all gradients by ``max_norm / (norm + 1e-6)`` if that is less than 1.
-
-    Parameters
-    ----------
-    modules : Module or iterable of Module
-    max_norm : float
-        At least 0.
-
-    Returns
-    -------
-    norm : float
-        The 2-norm of all gradients together before scaling, summed in float64.
-
-    Examples
-    --------
-    >>> import fastrnn as fr
-    >>> head = fr.Linear(2, 1, bias=False)
-    >>> head.grads["weight"] = [[3.0, 4.0]]
-    >>> fr.optim.clip_grad_norm(head, 1.0)
-    5.0
-    >>> head.grads["weight"].round(3)
-    array([[0.6, 0.8]], dtype=float32)
-    """
-    leaves = _leaves(modules)
-    max_norm = _validate.real(max_norm, "max_norm", minimum=0)
-    total = 0.0
-    for leaf in leaves:
-        for block in _blocks(leaf._gradients.size):
-            g = leaf._gradients[block].astype(np.float64, copy=False)
-            total += float(np.einsum("i,i->", g, g))
-    norm = total**0.5
-    scale = max_norm / (norm + 1e-6)
-    if scale < 1:
-        with np.errstate(invalid="ignore"):  # inf * 0
-            for leaf in leaves:
-                leaf._gradients *= scale
-    return norm
-
-
-def clip_grad_value(modules, clip_value):
-    """Limit each gradient to ``[-clip_value, clip_value]``.
-
-    Parameters
-    ----------
-    modules : Module or iterable of Module
-    clip_value : float
-        At least 0.
-
-    Examples
-    --------
-    >>> import fastrnn as fr
-    >>> head = fr.Linear(2, 1, bias=False)
-    >>> head.grads["weight"] = [[3.0, -0.5]]
-    >>> fr.optim.clip_grad_value(head, 1.0)
-    >>> head.grads["weight"]
-    array([[ 1. , -0.5]], dtype=float32)
-    """
-    leaves = _leaves(modules)
-    clip_value = _validate.real(clip_value, "clip_value", minimum=0)
-    for leaf in leaves:
-        np.clip(leaf._gradients, -clip_value, clip_value, out=leaf._gradients)
