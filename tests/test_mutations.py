@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ["fastrnn", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE"]
 SUBSET = [f"tests/test_{name}.py" for name in (
-    "forward", "gradients", "cells", "kernels", "regularisers", "losses", "losses_ctc")]  # fmt: skip
+    "forward", "gradients", "cells", "kernels", "regularisers", "checkpoint", "losses", "losses_ctc")]  # fmt: skip
 
 
 class Mutation(NamedTuple):
@@ -148,6 +148,33 @@ MUTATIONS = {
         "kernels/cell.inc", "v_mul(ROW(slot), d) : v_zero()", "v_zero() : v_zero()"),
     "recurrent dropout: gradient without the mask": Mutation(
         "kernels/cell.inc", "v_mul(d, ROW(FR_DROP)) : d", "d : d"),
+    "zoneout: h and c with one mask": Mutation("sequence_impl.h", "fr_scramble(2 * t + e)", "fr_scramble(2 * t)"),
+    "zoneout: one mask for all sequences": Mutation(
+        "sequence_impl.h", "0x9e3779b97f4a7c15u + run->row[j]);", "0x9e3779b97f4a7c15u);"),
+    "zoneout: by slot, not by sequence": Mutation(
+        "sequence_impl.h", "0x9e3779b97f4a7c15u + run->row[j]);", "0x9e3779b97f4a7c15u + j);"),
+    "zoneout: one mask for all places": Mutation(
+        "evaluation.pxi", "self.drawn.key + at * <unsigned long long>0x9e3779b97f4a7c15", "self.drawn.key"),
+    "zoneout: h from the c that was kept": Mutation(
+        LSTM, "    SET_ROW(FR_CELL, zoned(x, FR_ZONE_C, FR_CELL_PREV, c));\n"
+        "    SET_ROW(FR_OUT, zoned(x, FR_ZONE_H, FR_PREV, h));",
+        "    const vec kept = zoned(x, FR_ZONE_C, FR_CELL_PREV, c);\n    SET_ROW(FR_CELL, kept);\n    SET_ROW(FR_OUT, "
+        "zoned(x, FR_ZONE_H, FR_PREV, v_mul(squash(o, 0, a_o), v_activate(&o->activation[2], kept))));"),
+    "recurrent dropout: gradient of the initial h not masked": Mutation(
+        "bptt.c", "[FR_DROP] = run->drop ? w.drop : NULL}", "[FR_DROP] = NULL}"),
+    "recurrent dropout: gradient of R from h": Mutation(
+        "bptt.c", "for (int i = !run->drop; i < plan->stages; i++)\n                w->",
+        "for (int i = 1; i < plan->stages; i++)\n                w->"),
+    "weight drop: gradient not masked": Mutation("evaluation.pxi", "np.multiply(gradient, mask, out=gradient)", "pass"),
+    # checkpoints
+    "checkpoints: the first one's c before every segment": Mutation(
+        "evaluation.pxi", "data_of(self.marks[l][k][s]) + d *", "data_of(self.marks[l][0][s]) + d *"),
+    "checkpoints: the first one's states for every segment": Mutation(
+        "evaluation.pxi", "part[...] = self.marks[l][k][s][d]", "part[...] = self.marks[l][0][s][d]"),
+    "checkpoints: segments that cut blocks": Mutation(
+        "evaluation.pxi", "return (least + steps - 1) // steps * steps", "return least"),
+    "checkpoints: every segment begins anew": Mutation("bptt.c", "begin(back, &w, !live);", "begin(back, &w, 1);"),
+    "checkpoints: the initial state after every segment": Mutation("bptt.c", "if (!live || run->first)", "if (!live)"),
 }  # fmt: skip
 
 
