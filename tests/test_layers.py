@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from cases import LAYOUTS, Case, Data, check_forward, check_gradients, smooth, state_parts, variant
-from rows import CELLS, TELLING
+from rows import CELLS, FURTHER, TELLING
 from tolerance import assert_same_bits
 
 import fastrnn as fr
@@ -193,7 +193,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [*CELLS, *FURTHER])
 def test_copies(cell, form, tmp_path):
     """A copy computes the same bits, has the same arguments, and shares no memory."""
     case = Case(cell, L=2, D=2, batch_first=True, bias=False, dtype="float32")
