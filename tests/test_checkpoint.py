@@ -1,6 +1,6 @@
 """Checkpoints: the bits of the plain run, whatever is combined with them, in a memory that does not grow with it.
 
-Blocks of backward hold some 1,000 rows at these sizes, so that with B = 60 a segment is 17 steps, and 60 steps are four.
+Blocks of backward hold 1,024 rows at these sizes, so that with B = 60 a segment is 17 steps, and 60 steps are four.
 """
 
 import copy
@@ -13,14 +13,13 @@ import pytest
 from cases import CELLS, TELLING, Case, Data, dealt_out
 from hypothesis import given
 from hypothesis import strategies as st
-from masked import SEED, masked, parts, rates_of
+from masked import SEED, masked, parts, rates_of, with_all
 from strategies import per_cell
 from tolerance import assert_close, assert_same_bits
 
 import fastrnn as fr
 
 MB = 2**20
-ALL = {"dropout": 0.5, "input_dropout": 0.3, "recurrent_dropout": 0.4, "weight_drop": 0.2, "zoneout": 0.35}
 
 
 def results(data, layer, seed=SEED):
@@ -48,7 +47,8 @@ def check(case, *steps):
     layer = data.layer()
     expected = results(data, layer)
     for n in steps:
-        for (name, ours), theirs in zip(results(data, with_checkpoints(layer, n)).items(), expected.values(), strict=True):
+        found = results(data, with_checkpoints(layer, n))
+        for (name, ours), theirs in zip(found.items(), expected.values(), strict=True):
             assert_same_bits(f"{name} with a checkpoint every {n} steps", ours, theirs)
 
 
@@ -68,10 +68,9 @@ def test_bits_of_the_plain_run(cell, dtype):
     """Ragged and not; on one thread and on three; under masks."""
     case = Case(cell, I=4, H=6, T=60, B=60, dtype=dtype)
     check(case, 1, 20, 61)
-    under_masks = {name: ALL[name] for name in rates_of(cell)}
     ragged = Case(cell, I=4, H=5, L=2, D=2, T=60, B=60, dtype=dtype, lengths=lengths_of(60, 60), padding=np.nan)
     with dealt_out(3):
-        check(masked(ragged, **under_masks), 1)
+        check(with_all(ragged), 1)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -86,12 +85,14 @@ def test_bits_of_every_call(cell, data):
     if not cell.startswith("slstm"):
         stack["learn_state"] = data.draw(st.booleans())
     case = Case(
-        cell, I=data.draw(st.sampled_from([1, 4, 17])), H=data.draw(st.sampled_from([3, 8, 17])), L=data.draw(st.integers(1, 2)),
-        D=data.draw(st.sampled_from([1, 2])), T=T, B=B, dtype=data.draw(st.sampled_from(["float32", "float64"])),
+        cell, I=data.draw(st.sampled_from([1, 4, 17])), H=data.draw(st.sampled_from([3, 8, 17])),
+        L=data.draw(st.integers(1, 2)), D=data.draw(st.sampled_from([1, 2])), T=T, B=B,
+        dtype=data.draw(st.sampled_from(["float32", "float64"])),
         batch_first=data.draw(st.booleans()), bias=data.draw(st.booleans()), padding=np.nan,
         lengths=data.draw(st.none() | st.lists(st.integers(0, T), min_size=B, max_size=B).map(tuple)),
         state=data.draw(st.sampled_from(["none", "all"])), dstate=data.draw(st.sampled_from(["none", "all"])),
-        dy=data.draw(st.booleans()), layout=data.draw(st.sampled_from(["plain", "fortran", "read-only", "other dtype"])),
+        dy=data.draw(st.booleans()),
+        layout=data.draw(st.sampled_from(["plain", "fortran", "read-only", "other dtype"])),
     )  # fmt: skip
     rates = {name: data.draw(st.sampled_from([0.0, 0.3])) for name in rates_of(cell)}
     with dealt_out(data.draw(st.integers(1, 3))):
@@ -176,7 +177,7 @@ def test_a_refused_call_has_no_effect():
 
 
 def test_x_is_read_again():
-    """It is not copied, as the documentation says: the caller keeps it. What had to be converted is the engine's own."""
+    """It is not copied, as the documentation says; what had to be converted is the engine's own."""
     assert "is then not copied and must stay as it is until the pullback has run" in " ".join(fr.LSTM.__doc__.split())
     data = Data(Case("gru", T=40, B=64, dtype="float32"))
     expected = results(data, data.layer())["dx"]
