@@ -7,6 +7,8 @@ import copy
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -161,6 +163,46 @@ def test_pullbacks_alive_at_once():
         p["bias_ih_l0"][...] += 1
     with pytest.raises(RuntimeError):
         pullback(data.dy)
+
+
+def test_other_threads_in_the_pullback():
+    """It runs the segments again with the sets of sequences of its ``vjp``, whatever the number of threads is then."""
+    data = Data(masked(Case("lstm", L=2, D=2, T=40, B=64, lengths=lengths_of(40, 64)), zoneout=0.3))
+    plain = data.layer()
+    found = []
+    for layer in (plain, with_checkpoints(plain, 1)):
+        for before, after in ((3, 1), (1, 3), (2, 5)):
+            layer.rng = SEED
+            layer.zero_grad()
+            with dealt_out(before):
+                pullback = layer.vjp(*data.calls())[2]
+            with dealt_out(after):
+                dx = pullback(data.dy, data.dstate)[0]
+            found.append([dx, *(gradient.copy() for gradient in layer.grads.values())])
+    for one, other in zip(found[:3], found[3:]):
+        for ours, theirs in zip(one, other, strict=True):
+            assert_same_bits("gradient", theirs, ours)
+
+
+def test_threads_share_a_layer():
+    """Pullbacks that run at once do not meet in what they compute again."""
+    data = [Data(Case("gru", I=8, H=16, L=2, T=60, B=60, dtype="float32", seed=seed)) for seed in range(4)]
+    layer, start = with_checkpoints(data[0].layer(), 1), threading.Barrier(4)
+
+    def work(own, together=True):
+        found = []
+        for _ in range(3):
+            if together:
+                start.wait(timeout=60)
+            y, _, pullback = layer.vjp(*own.calls())
+            found += [y, pullback(own.dy, own.dstate)[0]]
+        return found
+
+    expected = [work(own, together=False) for own in data]
+    with ThreadPoolExecutor(4) as pool:
+        for found, serial in zip(pool.map(work, data), expected, strict=True):
+            for ours, theirs in zip(found, serial, strict=True):
+                assert_same_bits("result", ours, theirs)
 
 
 def test_a_refused_call_has_no_effect():

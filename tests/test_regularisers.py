@@ -103,6 +103,25 @@ def test_gradients_of_stacks_by_differences(stack):
     Differences("lstm", **stack).check()
 
 
+@pytest.mark.parametrize("cell", [cell for cell in ZONED if Case(cell).kind == "lstm"])
+def test_cell_states_under_masks(cell):
+    """``c_seq`` is c as it is carried on, and gradients come back through it."""
+    case = with_all(Case(cell, L=2, D=2, T=4, B=3, lengths=(4, 0, 2)), return_cell_states=True)
+    data = Data(case)
+    layer = data.layer()
+    between, noise = noise_of(case, layer)
+    y, _, c_seq, pullback = layer.vjp(*data.calls())
+    dc_seq = np.random.default_rng(0).standard_normal(c_seq.shape)
+    dx, _ = pullback(data.dy, data.dstate, dc_seq=dc_seq)
+    *_, tape = reference.forward(
+        data.spec, data.parameters, data.x_plain, data.state_plain, case.lengths, between, noise)  # fmt: skip
+    expected = reference.backward(data.spec, data.parameters, tape, data.dy_plain, data.dstate_plain, dc_seq)
+    assert_close("c_seq", c_seq, tape.c_seq, "forward")
+    assert_close("dx", dx, expected[0], "gradient")
+    for name, gradient in layer.grads.items():
+        assert_close(name, gradient, expected[2][name], "gradient")
+
+
 # ---------------------------------------------------------------- what is computed without masks
 
 
