@@ -1,6 +1,6 @@
 """Cases with masks in the time loop: what the engine draws, the same for the oracle, and the comparison of both."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 from cases import Case, Data
@@ -13,6 +13,7 @@ from fastrnn.regularisers import Masks
 #: What the layer's constructor takes; the first is between layers, the others are inside.
 RATES = ("dropout", "input_dropout", "recurrent_dropout", "weight_drop", "zoneout")
 SEED = 7  # of the masks
+ALL = {"dropout": 0.5, "input_dropout": 0.3, "recurrent_dropout": 0.4, "weight_drop": 0.2, "zoneout": 0.35}
 
 
 def rates_of(cell):
@@ -51,9 +52,9 @@ def masked(case, stack=(), **more):
                   more=tuple(more.items()))  # fmt: skip
 
 
-def without(case, *names):
-    """The case without some of the further arguments."""
-    return replace(case, more=tuple(pair for pair in case.more if pair[0] not in names))
+def with_all(case, stack=(), **more):
+    """The case under every mask that its cell has."""
+    return masked(case, stack, **{name: ALL[name] for name in rates_of(case.cell)}, **more)
 
 
 # ---------------------------------------------------------------- zoneout, as docs/design.md has it
@@ -73,7 +74,8 @@ def zoneout_mask(key, place, state, share, T, B, units):
     with np.errstate(over="ignore"):
         step = scramble(2 * t.astype(np.uint64) + np.uint64(state))
         seed = scramble(np.uint64(key) + np.uint64(place) * golden + step * golden + b.astype(np.uint64))
-        x = unit.astype(np.uint32) * np.uint32(0x9E3779B9) + seed.astype(np.uint32) ^ (seed >> np.uint64(32)).astype(np.uint32)
+        low, high = seed.astype(np.uint32), (seed >> np.uint64(32)).astype(np.uint32)
+        x = (unit.astype(np.uint32) * np.uint32(0x9E3779B9) + low) ^ high
         x = (x ^ x >> np.uint32(16)) * np.uint32(0x7FEB352D)
         x = (x ^ x >> np.uint32(15)) * np.uint32(0x846CA68B)
         x = x ^ x >> np.uint32(16)
@@ -90,7 +92,7 @@ def noise_of(case, layer, oracle=reference, seed=SEED):
     """
     spec, B = case.spec, case.B
     layer.rng = seed
-    weights = [layer.parameters["weight_hh" + suffix] for _, _, suffix in reference.places(spec)] if layer.weight_drop else []
+    weights = [layer.parameters.get("weight_hh" + suffix) for _, _, suffix in reference.places(spec)]
     drawn = Masks(layer, [spec.layer_input_size(l) for l in range(case.L)], B, weights)
     between = None
     if layer.dropout and case.L > 1 and case.T and B:

@@ -1,19 +1,21 @@
 """Checkpoints: the bits of the plain run, whatever is combined with them, in a memory that does not grow with it.
 
-Blocks of backward hold some 1,000 rows at these sizes, so that with B = 60 a segment is 17 steps, and 60 steps are four.
+Blocks of backward hold 1,024 rows at these sizes, so that with B = 60 a segment is 17 steps, and 60 steps are four.
 """
 
 import copy
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from cases import Case, Data, dealt_out
 from hypothesis import given
 from hypothesis import strategies as st
-from masked import SEED, masked, parts, rates_of
+from masked import SEED, masked, parts, rates_of, with_all
 from rows import CELLS, TELLING
 from strategies import per_cell
 from tolerance import assert_close, assert_same_bits
@@ -21,7 +23,6 @@ from tolerance import assert_close, assert_same_bits
 import fastrnn as fr
 
 MB = 2**20
-ALL = {"dropout": 0.5, "input_dropout": 0.3, "recurrent_dropout": 0.4, "weight_drop": 0.2, "zoneout": 0.35}
 
 
 def results(data, layer, seed=SEED):
@@ -49,7 +50,8 @@ def check(case, *steps):
     layer = data.layer()
     expected = results(data, layer)
     for n in steps:
-        for (name, ours), theirs in zip(results(data, with_checkpoints(layer, n)).items(), expected.values(), strict=True):
+        found = results(data, with_checkpoints(layer, n))
+        for (name, ours), theirs in zip(found.items(), expected.values(), strict=True):
             assert_same_bits(f"{name} with a checkpoint every {n} steps", ours, theirs)
 
 
@@ -69,10 +71,9 @@ def test_bits_of_the_plain_run(cell, dtype):
     """Ragged and not; on one thread and on three; under masks."""
     case = Case(cell, I=4, H=6, T=60, B=60, dtype=dtype)
     check(case, 1, 20, 61)
-    under_masks = {name: ALL[name] for name in rates_of(cell)}
     ragged = Case(cell, I=4, H=5, L=2, D=2, T=60, B=60, dtype=dtype, lengths=lengths_of(60, 60), padding=np.nan)
     with dealt_out(3):
-        check(masked(ragged, **under_masks), 1)
+        check(with_all(ragged), 1)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -87,12 +88,14 @@ def test_bits_of_every_call(cell, data):
     if not cell.startswith("slstm"):
         stack["learn_state"] = data.draw(st.booleans())
     case = Case(
-        cell, I=data.draw(st.sampled_from([1, 4, 17])), H=data.draw(st.sampled_from([3, 8, 17])), L=data.draw(st.integers(1, 2)),
-        D=data.draw(st.sampled_from([1, 2])), T=T, B=B, dtype=data.draw(st.sampled_from(["float32", "float64"])),
+        cell, I=data.draw(st.sampled_from([1, 4, 17])), H=data.draw(st.sampled_from([3, 8, 17])),
+        L=data.draw(st.integers(1, 2)), D=data.draw(st.sampled_from([1, 2])), T=T, B=B,
+        dtype=data.draw(st.sampled_from(["float32", "float64"])),
         batch_first=data.draw(st.booleans()), bias=data.draw(st.booleans()), padding=np.nan,
         lengths=data.draw(st.none() | st.lists(st.integers(0, T), min_size=B, max_size=B).map(tuple)),
         state=data.draw(st.sampled_from(["none", "all"])), dstate=data.draw(st.sampled_from(["none", "all"])),
-        dy=data.draw(st.booleans()), layout=data.draw(st.sampled_from(["plain", "fortran", "read-only", "other dtype"])),
+        dy=data.draw(st.booleans()),
+        layout=data.draw(st.sampled_from(["plain", "fortran", "read-only", "other dtype"])),
     )  # fmt: skip
     rates = {name: data.draw(st.sampled_from([0.0, 0.3])) for name in rates_of(cell)}
     with dealt_out(data.draw(st.integers(1, 3))):
@@ -163,6 +166,46 @@ def test_pullbacks_alive_at_once():
         pullback(data.dy)
 
 
+def test_other_threads_in_the_pullback():
+    """It runs the segments again with the sets of sequences of its ``vjp``, whatever the number of threads is then."""
+    data = Data(masked(Case("lstm", L=2, D=2, T=40, B=64, lengths=lengths_of(40, 64)), zoneout=0.3))
+    plain = data.layer()
+    found = []
+    for layer in (plain, with_checkpoints(plain, 1)):
+        for before, after in ((3, 1), (1, 3), (2, 5)):
+            layer.rng = SEED
+            layer.zero_grad()
+            with dealt_out(before):
+                pullback = layer.vjp(*data.calls())[2]
+            with dealt_out(after):
+                dx = pullback(data.dy, data.dstate)[0]
+            found.append([dx, *(gradient.copy() for gradient in layer.grads.values())])
+    for one, other in zip(found[:3], found[3:]):
+        for ours, theirs in zip(one, other, strict=True):
+            assert_same_bits("gradient", theirs, ours)
+
+
+def test_threads_share_a_layer():
+    """Pullbacks that run at once do not meet in what they compute again."""
+    data = [Data(Case("gru", I=8, H=16, L=2, T=60, B=60, dtype="float32", seed=seed)) for seed in range(4)]
+    layer, start = with_checkpoints(data[0].layer(), 1), threading.Barrier(4)
+
+    def work(own, together=True):
+        found = []
+        for _ in range(3):
+            if together:
+                start.wait(timeout=60)
+            y, _, pullback = layer.vjp(*own.calls())
+            found += [y, pullback(own.dy, own.dstate)[0]]
+        return found
+
+    expected = [work(own, together=False) for own in data]
+    with ThreadPoolExecutor(4) as pool:
+        for found, serial in zip(pool.map(work, data), expected, strict=True):
+            for ours, theirs in zip(found, serial, strict=True):
+                assert_same_bits("result", ours, theirs)
+
+
 def test_a_refused_call_has_no_effect():
     data = Data(Case("gru", T=40, B=64))
     layer = with_checkpoints(data.layer(), 1)
@@ -177,7 +220,7 @@ def test_a_refused_call_has_no_effect():
 
 
 def test_x_is_read_again():
-    """It is not copied, as the documentation says: the caller keeps it. What had to be converted is the engine's own."""
+    """It is not copied, as the documentation says; what had to be converted is the engine's own."""
     assert "is then not copied and must stay as it is until the pullback has run" in " ".join(fr.LSTM.__doc__.split())
     data = Data(Case("gru", T=40, B=64, dtype="float32"))
     expected = results(data, data.layer())["dx"]

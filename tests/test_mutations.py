@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ["fastrnn", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE"]
 SUBSET = [f"tests/test_{name}.py" for name in (
-    "forward", "gradients", "cells", "kernels", "regularisers", "checkpoint", "losses", "losses_ctc")]  # fmt: skip
+    "forward", "gradients", "cells", "kernels", "regularisers", "masks", "checkpoint", "losses", "losses_ctc")]  # fmt: skip
 
 
 class Mutation(NamedTuple):

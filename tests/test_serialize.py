@@ -396,3 +396,17 @@ def test_a_later_format_is_refused(tmp_path):
 def test_a_missing_file_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing"):
         fr.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("layer", [
+    fr.RNN(3, 4, nonlinearity="elu", alpha=np.float32(0.5), clip=np.float64(2)),
+    fr.LSTM(np.int64(3), 4, proj_size=np.int64(2), peephole=np.bool_(True)),
+    fr.LSTM(3, 4, activations=["tanh", ["elu", np.float32(0.5)], "tanh"]),
+    fr.GRU(3, 4, zoneout=np.float32(0.25), checkpoint=np.int32(7)),
+    fr.SRU(3, 4, alpha=np.float32(1.5)),
+], ids=["rnn", "lstm", "activations", "gru", "sru"])  # fmt: skip
+def test_options_may_be_numbers_of_numpy(layer, tmp_path):
+    fr.save(tmp_path / "layer", layer)
+    twin = fr.load(tmp_path / "layer")
+    assert repr(twin) == repr(layer) and "np." not in repr(layer)
+    assert_same_bits("y", twin(np.ones((2, 1, 3)))[0], layer(np.ones((2, 1, 3)))[0])
