@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,13 @@ def build(folder, compiler, targets, flags):
     """The comparison with the given targets (name -> flags) built in; the path of the program."""
     names = re.findall(r"^(?:TEST_)?TARGET\((\w+),", (CORE / "targets/targets.def").read_text(), re.M)
     listed = [f"-DFR_BUILT_{name}={int(name in targets)}" for name in names]
-    objects = []
+    objects = {}
     for name, target_flags in targets.items():
         for dtype in ([], ["-DFR_DOUBLE"]):
-            objects.append(folder / f"{name}{len(objects)}.o")
-            source = CORE / f"targets/{name}.c"
-            run(compiler, *BASE, *flags, *target_flags, *dtype, "-c", source, "-o", objects[-1])
+            built = folder / f"{name}{len(objects)}.o"
+            objects[built] = [*target_flags, *dtype, "-c", CORE / f"targets/{name}.c", "-o", built]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda arguments: run(compiler, *BASE, *flags, *arguments), objects.values()))
     sources = [CORE / f"{name}.c" for name in ("dispatch", "plan", "pool", "sequence", "bptt")]
     program = folder / "compare"
     run(compiler, *BASE, *flags, *listed, *sources, ROOT / "tests/native/compare.c", *objects, "-lm", "-o", program)
