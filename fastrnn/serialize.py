@@ -11,6 +11,7 @@ Format: https://github.com/huggingface/safetensors. Imports numpy, ``params``, `
 """
 
 import os
+from importlib import import_module
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from .params import Module, registry, restoring
 
 FORMAT = "fastrnn"
 VERSION = 1
+#: Formats of models, which know how to read them, and where these are.
+MODELS = {"fastrnn-language-model": (".models", "LanguageModel")}
 MAX_HEADER = 100_000_000  # bytes; the bound of the reference implementation
 MAX_AXES = 64  # of a NumPy array
 
@@ -335,7 +338,7 @@ def save(path, module):
 
 
 def load(path):
-    """Load a module that ``save`` wrote.
+    """Load a module that ``save`` wrote, or a ``LanguageModel``, a checkpoint of one included.
 
     Parameters
     ----------
@@ -343,7 +346,7 @@ def load(path):
 
     Returns
     -------
-    module : Module
+    module : Module or LanguageModel
         With fresh gradients (zeros) and, where it draws dropout masks, a fresh rng.
 
     Raises
@@ -360,6 +363,9 @@ def load(path):
     """
     path = _validate.path(path)
     tensors, metadata = read_safetensors(path)
+    if metadata.get("format") in MODELS:
+        module, name = MODELS[metadata["format"]]
+        return getattr(import_module(module, __package__), name).load(path)
     if metadata.get("format") != FORMAT:
         _validate.refuse_file(path, "it has no fastrnn configuration in its metadata")
     if metadata.get("format_version") != str(VERSION):
