@@ -193,7 +193,7 @@ class LanguageModel:
         for start in range(0, len(pieces) - 1, steps):
             target = pieces[start + 1 : start + steps + 1]
             logits, state = self(pieces[start : start + len(target)], state)
-            bits += float(cross_entropy(logits, target, reduction="sum")[0]) / np.log(2)
+            bits += float(cross_entropy(logits, target, reduction="sum")[0]) / math.log(2)
         return bits / pieces[1:].size
 
     @property
