@@ -11,6 +11,7 @@ Format: https://github.com/huggingface/safetensors. Imports numpy, ``params``, `
 """
 
 import os
+from importlib import import_module
 
 import numpy as np
 
@@ -23,6 +24,8 @@ FORMAT = "fastrnn"
 VERSION = 1
 #: Tensors of a file whose names begin so belong to a training run, not to the model.
 TRAINING = "training."
+#: Formats of models, which know how to read them, and where these are.
+MODELS = {"fastrnn-language-model": (".models", "LanguageModel")}
 MAX_HEADER = 100_000_000  # bytes; the bound of the reference implementation
 MAX_AXES = 64  # of a NumPy array
 
@@ -296,7 +299,7 @@ def save(path, module, tensors=None, metadata=None):
 
 
 def load(path):
-    """Load a module that ``save`` wrote.
+    """Load a module that ``save`` wrote, or a ``LanguageModel``, a checkpoint of one included.
 
     Parameters
     ----------
@@ -304,7 +307,7 @@ def load(path):
 
     Returns
     -------
-    module : Module
+    module : Module or LanguageModel
         With fresh gradients (zeros) and, where it draws dropout masks, a fresh rng.
 
     Raises
@@ -321,6 +324,9 @@ def load(path):
     """
     path = _validate.path(path)
     tensors, metadata = read_safetensors(path)
+    if metadata.get("format") in MODELS:
+        module, name = MODELS[metadata["format"]]
+        return getattr(import_module(module, __package__), name).load(path)
     if metadata.get("format") != FORMAT:
         _validate.refuse_file(path, "it has no fastrnn configuration in its metadata")
     if metadata.get("format_version") != str(VERSION):

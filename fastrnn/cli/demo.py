@@ -120,7 +120,7 @@ class _Demo:
         """Numbers of the characters to train on and of those held out."""
         import sysconfig
 
-        from ..models.language import read_files, split_files
+        from ..models.texts import read_files, split_files
 
         folder = self.options.corpus or sysconfig.get_path("stdlib")
         skip = () if self.options.corpus else NOT_SOURCE_CODE

@@ -1,8 +1,12 @@
 """Ready-made models. Not imported by ``import fastrnn``.
 
-    language    LanguageModel: characters -> the next character
+    language      LanguageModel: tokens -> the next token
+    vocabulary    what tokens there are: characters, words, bytes
+    layers        recurrent layers by the names of their cells
+    texts         texts of a folder
 """
 
-from .language import LanguageModel, Vocabulary
+from .language import LanguageModel
+from .vocabulary import ByteVocabulary, Vocabulary, WordVocabulary
 
-__all__ = ["LanguageModel", "Vocabulary"]
+__all__ = ["ByteVocabulary", "LanguageModel", "Vocabulary", "WordVocabulary"]
