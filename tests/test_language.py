@@ -11,7 +11,6 @@ from fastrnn.cells import CELLS as CELL_ROWS
 from fastrnn.models import LanguageModel, Vocabulary
 from fastrnn.models.layers import LAYERS
 from fastrnn.models.texts import read_files, split_files
-from fastrnn.training import TextStreams, Trainer, TrainingDiverged, warmup_cosine
 
 TEXT = "abcde fgh\n" * 400
 WORDS = Vocabulary.of("The cat, the dog.\n", "words")
@@ -19,14 +18,6 @@ WORDS = Vocabulary.of("The cat, the dog.\n", "words")
 
 def small_model(seed=0, **options):
     return LanguageModel(Vocabulary("abcdefgh \n"), 8, 16, 2, rng=seed, **options)
-
-
-def trainer(model, steps, text=TEXT, callbacks=(), lr=0.02, **options):
-    streams = TextStreams(model.vocabulary.encode(text), batch_size=4, seq_length=16)
-    optimizer = fr.optim.Adam(model.modules, lr=lr)
-    schedule = warmup_cosine(lr)
-    return Trainer(model, optimizer, streams, steps=steps, schedule=schedule, max_norm=5.0,
-                   callbacks=callbacks, **options)  # fmt: skip
 
 
 # ---- Texts ---------------------------------------------------------------------------------------
@@ -48,6 +39,15 @@ def trainer(model, steps, text=TEXT, callbacks=(), lr=0.02, **options):
         (lambda: small_model().perplexity(""), ValueError),
         (lambda: small_model().bits_per_character("abab", steps=0), ValueError),
         (lambda: small_model().bits_per_character(b"abab"), TypeError),
+        (lambda: small_model().fit("ab"), ValueError),
+        (lambda: small_model().fit(TEXT, seq_length=0), ValueError),
+        (lambda: small_model().fit(TEXT, steps=-1), ValueError),
+        (lambda: small_model().fit(TEXT, valid=1.0), ValueError),
+        (lambda: small_model().fit(TEXT, valid="a"), ValueError),
+        (lambda: small_model().fit(TEXT, valid=[3]), TypeError),
+        (lambda: small_model().fit(TEXT, no_such_option=3), TypeError),
+        (lambda: small_model().fit(TEXT, resume=True), ValueError),
+        (lambda: small_model().fit(3), TypeError),
         (lambda: small_model().beam_search(0), ValueError),
         (lambda: small_model().beam_search(3, end="ab"), ValueError),
         (lambda: small_model().beam_search(3, end="?"), ValueError),
@@ -56,11 +56,6 @@ def trainer(model, steps, text=TEXT, callbacks=(), lr=0.02, **options):
         (lambda: small_model().generate(3, temperature=-1), ValueError),
         (lambda: small_model().generate(3, prime="xyz"), ValueError),
         (lambda: small_model().bits_per_character("a"), ValueError),
-        (lambda: TextStreams(np.arange(9), 3, 3), ValueError),
-        (lambda: TextStreams(np.arange(9), 0, 3), ValueError),
-        (lambda: trainer(small_model(), steps=-1), ValueError),
-        (lambda: trainer(small_model(), steps=1, seconds=0), ValueError),
-        (lambda: warmup_cosine(1.0, warmup=2), ValueError),
     ],
 )
 def test_refused(call, error):
@@ -86,15 +81,6 @@ def test_files_and_split(tmp_path):
     assert split_files(texts, 0.2, rng=0) == (train, held_out)
     assert len(split_files(texts, 1.0, rng=0)[0]) == 1
     assert len(split_files(texts, 0.0, rng=0)[1]) == 1
-
-
-def test_streams_carry_on():
-    streams = TextStreams(np.arange(103), batch_size=4, seq_length=5)
-    assert streams.windows == 4  # rows of 25: 24 inputs that have a target
-    x = np.concatenate([streams.window(step)[0] for step in range(4)])
-    y = np.concatenate([streams.window(step)[1] for step in range(4)])
-    assert (x == np.arange(20)[:, None] + 25 * np.arange(4)).all() and (y == x + 1).all()
-    assert [streams.window(step)[2] for step in range(5)] == [True, False, False, False, True]
 
 
 # ---- The model ----------------------------------------------------------------------------------
@@ -272,15 +258,6 @@ def test_beam_search_with_states_of_every_form(cell):
     assert model.beam_search(5, prime="abc", width=1)[0][0] == "".join(model.generate(5, prime="abc", temperature=0))
 
 
-def test_learns_a_repeating_text():
-    model = small_model()
-    run = trainer(model, 200)
-    run.run()
-    assert run.bits < 0.2
-    assert model.bits_per_character(TEXT) < 0.1
-    assert "".join(model.generate(20, prime="abcde fgh\n", temperature=0)) == TEXT[:20]
-
-
 # ---- Files --------------------------------------------------------------------------------------
 
 
@@ -369,87 +346,59 @@ def test_files_that_are_no_model(tmp_path, metadata, tensors):
 
 # ---- Training -----------------------------------------------------------------------------------
 
-
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_resume_ends_with_the_same_bits(tmp_path, dropout):
-    path = tmp_path / "last.safetensors"
-
-    def checkpoint(run):
-        run.history.append({"step": run.step, "bits": run.bits})
-        if run.step == 70:  # in the second epoch: 4000 characters make 62 windows
-            run.save(path)
-
-    whole = trainer(small_model(dropout=dropout), 100, callbacks=[checkpoint])
-    whole.run()
-    resumed = trainer(small_model(seed=9, dropout=dropout), 100, callbacks=[checkpoint])
-    resumed.resume(path)
-    assert resumed.step == 70
-    resumed.run()
-    for name, array in whole.model.parameters.items():
-        assert (resumed.model.parameters[name] == array).all(), name
-    assert resumed.history == whole.history and resumed.bits == whole.bits
-    LanguageModel.load(path)
+FIT = {"batch_size": 4, "seq_length": 16, "learning_rate": 0.02}
 
 
-def test_resume_refuses_other_runs(tmp_path):
-    path = tmp_path / "last.safetensors"
-    run = trainer(small_model(), 3)
-    run.run()
-    run.save(path)
-    with pytest.raises(ValueError, match="checksum"):
-        trainer(small_model(), 3, text=TEXT[::-1]).resume(path)
-    with pytest.raises(ValueError, match="sizes"):
-        trainer(LanguageModel(Vocabulary("abcdefgh \n"), 8, 17), 3).resume(path)
-    _rewritten(path, {"training": json.dumps({"step": 1})})
-    with pytest.raises(ValueError, match="does not fit"):
-        trainer(small_model(), 3).resume(path)
-    small_model().save(path)
-    with pytest.raises(ValueError, match="model only"):
-        trainer(small_model(), 3).resume(path)
-
-
-def test_failed_checkpoint_keeps_the_former(tmp_path, monkeypatch):
-    run = trainer(small_model(), 2)
-    run.run()
-    path = tmp_path / "last.safetensors"
-    run.save(path)
-    before = path.read_bytes()
-
-    def full(*arguments):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="last.safetensors"):
-        run.save(path)
-    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [path.name]
-
-
-def test_schedule():
-    rate = warmup_cosine(2.0, warmup=0.1)
-    rates = [rate(progress) for progress in np.linspace(0, 1, 101)]
-    assert rates[0] == 0 and rates[10] == 2.0 and rates[100] == 0
-    assert all(np.diff(rates[:11]) > 0) and all(np.diff(rates[10:]) < 0)
-    assert warmup_cosine(1.0, 0)(0) == warmup_cosine(1.0, 1)(1) == 1
-
-
-def test_stopping_and_seconds():
-    def stop(run):
-        run.stopping = run.step == 3
-
-    run = trainer(small_model(), 100, callbacks=[stop])
-    run.run()
-    assert run.step == 3 and run.characters == 3 * 64
-    timed = trainer(small_model(), 10**6, seconds=0.2)
-    timed.run()
-    assert 0 < timed.step < 10**6 and timed.progress == 1 and 0.2 <= timed.elapsed < 5
-    assert timed.optimizer.lr < 0.01
-
-
-def test_diverged():
+def test_learns_a_repeating_text():
     model = small_model()
-    with model.head.edit() as p:
-        p["bias"][0] = np.inf
-    before = model.layer.state_dict()
-    with pytest.raises(TrainingDiverged, match="step 1"):
-        trainer(model, 5).run()
-    assert all((model.layer.parameters[k] == a).all() for k, a in before.items())
+    trainer = model.fit(TEXT, steps=200, **FIT)
+    assert trainer.step == 200 and trainer.loss < 0.15
+    assert model.bits_per_character(TEXT) < 0.1 and model.perplexity(TEXT) < 1.1
+    assert "".join(model.generate(20, prime="abcde fgh\n", temperature=0)) == TEXT[:20]
+
+
+@pytest.mark.parametrize("tokens, cell", [("words", "gru"), ("bytes", "sru"), ("words", "slstm")])
+def test_learns_words_and_bytes(tokens, cell):
+    text = "to be or not to be, na\u00efve?\n" * 60
+    model = LanguageModel(Vocabulary.of(text, tokens), 16, 24, 1, cell=cell, rng=0)
+    before = model.bits_per_character(text)
+    model.fit(text, epochs=15, seq_length=16, batch_size=4, learning_rate=0.02)
+    assert model.bits_per_character(text) < 0.15 < 1 < before
+    line = text[: text.index("\n") + 1]
+    count = model.vocabulary.encode(line).size
+    assert "".join(model.generate(count, prime=line, temperature=0)) == line
+
+
+def test_held_out_text():
+    """A part at the end is not trained on; its loss is that of the measure."""
+    model = small_model()
+    trainer = model.fit(TEXT, valid=0.25, epochs=2, **FIT)
+    assert len(trainer.data) == 3000 // 4 // 16 and trainer.step == 2 * len(trainer.data)
+    bits = model.bits_per_character(TEXT[3000:])
+    assert trainer.valid_loss / np.log(2) == pytest.approx(bits, rel=1e-12)
+    assert trainer.history["valid_loss"].size == 2
+    again = small_model().fit(TEXT[:3000], valid=TEXT[3000:], epochs=2, **FIT)
+    assert (again.history["valid_loss"] == trainer.history["valid_loss"]).all()
+
+
+def test_short_texts_have_smaller_batches():
+    assert small_model().fit("abcde fgh\n" * 20, steps=1).data.batch_size == 200 // 65
+    assert small_model().fit(TEXT * 2, steps=1).data.batch_size == 32
+    assert small_model().fit("abcde fgh\n" * 20, steps=1, seq_length=199).data.batch_size == 1
+
+
+def test_resumed_fit_ends_with_the_same_bits(tmp_path):
+    options = {"valid": 0.1, "steps": 40, "checkpoint_every": 10, **FIT}
+    whole = small_model(dropout=0.3)
+    whole.fit(TEXT, rng=1, **options)
+
+    def stop(trainer):
+        trainer.stopping = trainer.step == 25
+
+    small_model(dropout=0.3).fit(TEXT, rng=1, folder=tmp_path, callbacks=[stop], **options)
+    resumed = small_model(dropout=0.3)
+    trainer = resumed.fit(TEXT, rng=2, folder=tmp_path, resume=True, **options)
+    assert trainer.step == 40
+    assert all((resumed.parameters[name] == array).all() for name, array in whole.parameters.items())
+    last = fr.load(tmp_path / "last.safetensors")
+    assert all((last.parameters[name] == array).all() for name, array in whole.parameters.items())

@@ -17,6 +17,7 @@ computed before all checks of a call have passed.
     optimizers  hyperparameters and states of optimisers and schedules
     files       what is read and written
     texts       texts, vocabularies, layers of language models
+    training    what a trainer is given
 
 Imports numpy only; each module only from those above it. The rest of the package calls
 ``_validate.NAME`` with the names below. Axis letters: ``T`` time, ``B`` batch, ``I`` input,
@@ -92,6 +93,7 @@ from .scalars import (
 from .sequences import acyclic, delayed, initialisation, loss_result, pooled, recurrent_layer, tree, truncated
 from .texts import (
     alphabet,
+    held_out,
     known_characters,
     known_words,
     language_options,
@@ -101,4 +103,21 @@ from .texts import (
     text_or_bytes,
     vocabulary,
     vocabulary_size,
+)
+from .training import (
+    callback_list,
+    checkpoint_folder,
+    codes,
+    column,
+    layout,
+    length_of_run,
+    long_enough,
+    loss_function,
+    ragged,
+    schedule,
+    schedule_of,
+    series,
+    source,
+    trainable,
+    valid_data,
 )

@@ -1,5 +1,6 @@
 """``fastrnn demo``: a character model of Python's own source code, in about a minute."""
 
+import math
 import os
 import sys
 
@@ -16,6 +17,7 @@ from .common import (
 EVALUATIONS = 16  # of the demo, evenly spread; each with a checkpoint
 SAMPLES = (1, 3, 8)  # the evaluations after which the demo shows a sample; and the last one
 HELD_OUT = 0.06  # part of the demo's characters in the files it never trains on
+BITS = 1 / math.log(2)  # a loss, in nats, times this is bits per character
 MEASURED = 131072  # held-out characters per evaluation
 NOT_SOURCE_CODE = {
     "__pycache__", "dist-packages", "encodings", "ensurepip", "idle_test", "idlelib",
@@ -61,17 +63,17 @@ def run(options):
     if options.resume:
         demo.resume()
     try:
-        with stopping_on_interrupt(demo.trainer), demo.progress:
+        with stopping_on_interrupt(demo.trainer):
             demo.trainer.run()
             if demo.trainer.stopping:
                 demo.trainer.save(demo.checkpoint)
             elif demo.evaluations < EVALUATIONS:  # the time was up between two steps
-                demo.measure()
+                demo.measured()
     except TrainingDiverged as error:
         raise CommandError(f"{error}, such as --learning-rate {options.learning_rate / 4:g}") from None
     if demo.trainer.stopping:
         raise KeyboardInterrupt(
-            f"Stopped after {demo.trainer.characters:,} characters; the checkpoint is kept.\n"
+            f"Stopped after {demo.trainer.seen:,} characters; the checkpoint is kept.\n"
             f"  go on:     the same command with --resume\n"
             f"  generate:  {generate_command(options, demo.checkpoint)}"
         )
@@ -94,18 +96,20 @@ class _Demo:
         texts, self.held_out = self._corpus(vocabulary)
         self.model = LanguageModel(vocabulary, 48, options.rnn_size, 2, rng=options.seed)
         streams = TextStreams(texts, options.batch_size, options.seq_length)
-        steps = max(1, round(options.characters / streams.characters))
+        characters = options.batch_size * options.seq_length
+        steps = max(1, round(options.characters / characters))
+        self.progress = progress_display(measure="bits/char", scale=BITS)
         self.trainer = Trainer(
             self.model, Adam(self.model.modules), streams, steps=steps, max_norm=5.0, seconds=options.seconds,
-            schedule=warmup_cosine(options.learning_rate), callbacks=[self],
+            schedule=warmup_cosine(options.learning_rate), valid=self._nats, validate_every=0, callbacks=[self],
+            progress=self.progress,
         )  # fmt: skip
         chances = (np.bincount(texts, minlength=len(vocabulary)) + 1) / (texts.size + len(vocabulary))
         self.baseline = float(-np.log2(chances)[self.held_out].mean())
-        self.progress = progress_display()
         self.evaluations = 0
         count = sum(array.size for array in self.model.parameters.values())
         print(f"Model:    LSTM of 2 layers with {options.rnn_size} units, {count:,} parameters")
-        print(f"Training: on {steps * streams.characters:,} characters; truncated BPTT with {options.batch_size} texts "
+        print(f"Training: on {steps * characters:,} characters; truncated BPTT with {options.batch_size} texts "
               f"side by side,\n          {options.seq_length} characters of each per step; Adam")  # fmt: skip
         for extra, what in (("matplotlib", "the training curve will not be drawn"), ("tqdm", "no progress bar")):
             if not installed(extra):
@@ -147,42 +151,40 @@ class _Demo:
         except ValueError as error:
             raise CommandError(f"{error}. Give the options of that run, or leave --resume out.") from None
         self.evaluations = int(self.trainer.progress * EVALUATIONS)
-        print(f"Resumed:  after {self.trainer.characters:,} characters")
+        print(f"Resumed:  after {self.trainer.seen:,} characters")
+
+    def _nats(self, model):
+        """The loss on held-out text, as the trainer has it."""
+        return model.bits_per_character(self.held_out, limit=MEASURED) / BITS
 
     def __call__(self, trainer):
         """After every step: a part of the run may be complete."""
-        self.progress.at(trainer)
         if trainer.progress * EVALUATIONS >= self.evaluations + 1:
-            self.measure()
+            if not trainer.validated:
+                trainer.validate()
+            self.measured()
 
-    def measure(self):
-        """Measure held-out text, now and then show a sample, write a checkpoint."""
-        trainer = self.trainer
-        self.evaluations = int(trainer.progress * EVALUATIONS + 1e-9)
-        bits = self.model.bits_per_character(self.held_out, limit=MEASURED)
-        trainer.history.append({
-            "characters": trainer.characters, "seconds": trainer.elapsed,
-            "train": trainer.bits, "held_out": bits, "learning_rate": trainer.optimizer.lr,
-        })  # fmt: skip
-        self.progress.evaluated(trainer, bits)
+    def measured(self):
+        """Held-out text was measured: now and then show a sample, write a checkpoint."""
+        self.evaluations = int(self.trainer.progress * EVALUATIONS + 1e-9)
         if self.evaluations in (*SAMPLES, EVALUATIONS):
-            self.progress.show(self._sample(bits))
-        trainer.save(self.checkpoint)
+            self.progress.show(self._sample(self.trainer.valid_loss * BITS))
+        self.trainer.save(self.checkpoint)
 
     def _sample(self, bits):
         text = "def " + "".join(self.model.generate(300, prime="def ", temperature=0.7, rng=self.options.seed))
         lines = "\n".join(f"    | {line}" for line in text.splitlines())
-        when = f"After {self.trainer.characters:,} characters, at {bits:.2f} bits per character"
+        when = f"After {self.trainer.seen:,} characters, at {bits:.2f} bits per character"
         return f"\n{when}, it writes:\n{lines}\n"
 
     def finish(self):
         """The result, the files, and how to go on."""
         options, trainer = self.options, self.trainer
-        bits = trainer.history[-1]["held_out"]
+        bits = trainer.valid_loss * BITS
         path = os.path.join(options.output, "model.safetensors")
         self.model.save(path)
-        rate = trainer.characters / max(trainer.elapsed, 1e-9)
-        print(f"Trained:  {trainer.characters:,} characters in {trainer.elapsed:.0f} s, {rate:,.0f} per second, "
+        rate = trainer.seen / max(trainer.elapsed, 1e-9)
+        print(f"Trained:  {trainer.seen:,} characters in {trainer.elapsed:.0f} s, {rate:,.0f} per second, "
               "measuring and writing included")  # fmt: skip
         print(f"Held out: {bits:.3f} bits per character (frequencies of characters alone: {self.baseline:.2f})")
         print(f"Model:    {path} ({os.path.getsize(path) / 1e6:.1f} MB)")
@@ -191,6 +193,8 @@ class _Demo:
 
             curve = os.path.join(options.output, "curve.png")
             title = f"LSTM 2 x {options.rnn_size}, {trainer.elapsed:.0f} s of training on Python source code"
-            plot_history(trainer.history, curve, title=title, baseline=(self.baseline, "character frequencies alone"))
+            baseline = (self.baseline, "character frequencies alone")
+            plot_history(trainer.history, curve, title=title, label="bits per character", scale=BITS, unit="characters",
+                         baseline=baseline)  # fmt: skip
             print(f"Curve:    {curve}")
         print(f"More:     {generate_command(options, path)}")
