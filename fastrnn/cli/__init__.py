@@ -36,7 +36,8 @@ class _Version(argparse.Action):
     def __call__(self, parser, *_):
         from .. import __version__
 
-        parser.exit(message=f"fastrnn {__version__}\n")
+        print(f"fastrnn {__version__}")
+        parser.exit()
 
 
 def main(arguments=None, program="fastrnn"):

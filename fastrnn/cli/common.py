@@ -34,7 +34,7 @@ def number(kind, minimum, exclusive=False, maximum=math.inf):
 
 def add_command(commands, name, run, summary, description, examples):
     """A command that shows examples at the end of its help; returns what adds arguments to it."""
-    shown = "".join(f"\n  %(prog)s {line}" for line in examples)
+    shown = "".join(f"\n  %(prog)s {line}".rstrip() for line in examples)
     command = commands.add_parser(
         name, help=summary, description=description, epilog="examples:" + shown if examples else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -85,7 +85,7 @@ def read_text(path, tokens="chars"):
         problem, at = f"byte 0x{data[error.start]:02x}, which is not UTF-8", error.start
     if at >= 0:
         raise CommandError(
-            f"{path}: this is no text, or not in UTF-8: {problem}, at byte {at:,}. "
+            f"{path}: this is no text, or not in UTF-8: {problem}, at offset {at:,}. "
             "Convert it to UTF-8 (iconv -f LATIN1 -t UTF-8), or use a model of bytes (train --tokens bytes)."
         )
     return text.replace("\r\n", "\n").replace("\r", "\n")
