@@ -22,10 +22,10 @@ from .params import Module, registry, restoring
 
 FORMAT = "fastrnn"
 VERSION = 1
-#: Tensors of a file whose names begin so belong to a training run, not to the model.
-TRAINING = "training."
 #: Formats of models, which know how to read them, and where these are.
 MODELS = {"fastrnn-language-model": (".models", "LanguageModel")}
+#: Tensors of a file whose names begin so belong to a training run, not to the model.
+TRAINING = "training."
 MAX_HEADER = 100_000_000  # bytes; the bound of the reference implementation
 MAX_AXES = 64  # of a NumPy array
 

@@ -39,6 +39,15 @@ def small_model(seed=0, **options):
         (lambda: small_model().perplexity(""), ValueError),
         (lambda: small_model().bits_per_character("abab", steps=0), ValueError),
         (lambda: small_model().bits_per_character(b"abab"), TypeError),
+        (lambda: small_model().fit("ab"), ValueError),
+        (lambda: small_model().fit(TEXT, seq_length=0), ValueError),
+        (lambda: small_model().fit(TEXT, steps=-1), ValueError),
+        (lambda: small_model().fit(TEXT, valid=1.0), ValueError),
+        (lambda: small_model().fit(TEXT, valid="a"), ValueError),
+        (lambda: small_model().fit(TEXT, valid=[3]), TypeError),
+        (lambda: small_model().fit(TEXT, no_such_option=3), TypeError),
+        (lambda: small_model().fit(TEXT, resume=True), ValueError),
+        (lambda: small_model().fit(3), TypeError),
         (lambda: small_model().beam_search(0), ValueError),
         (lambda: small_model().beam_search(3, end="ab"), ValueError),
         (lambda: small_model().beam_search(3, end="?"), ValueError),
@@ -333,3 +342,63 @@ def test_files_that_are_no_model(tmp_path, metadata, tensors):
     _rewritten(path, metadata, tensors)
     with pytest.raises(ValueError, match="model.safetensors"):
         LanguageModel.load(path)
+
+
+# ---- Training -----------------------------------------------------------------------------------
+
+FIT = {"batch_size": 4, "seq_length": 16, "learning_rate": 0.02}
+
+
+def test_learns_a_repeating_text():
+    model = small_model()
+    trainer = model.fit(TEXT, steps=200, **FIT)
+    assert trainer.step == 200 and trainer.loss < 0.15
+    assert model.bits_per_character(TEXT) < 0.1 and model.perplexity(TEXT) < 1.1
+    assert "".join(model.generate(20, prime="abcde fgh\n", temperature=0)) == TEXT[:20]
+
+
+@pytest.mark.parametrize("tokens, cell", [("words", "gru"), ("bytes", "sru"), ("words", "slstm")])
+def test_learns_words_and_bytes(tokens, cell):
+    text = "to be or not to be, na\u00efve?\n" * 60
+    model = LanguageModel(Vocabulary.of(text, tokens), 16, 24, 1, cell=cell, rng=0)
+    before = model.bits_per_character(text)
+    model.fit(text, epochs=15, seq_length=16, batch_size=4, learning_rate=0.02)
+    assert model.bits_per_character(text) < 0.15 < 1 < before
+    line = text[: text.index("\n") + 1]
+    count = model.vocabulary.encode(line).size
+    assert "".join(model.generate(count, prime=line, temperature=0)) == line
+
+
+def test_held_out_text():
+    """A part at the end is not trained on; its loss is that of the measure."""
+    model = small_model()
+    trainer = model.fit(TEXT, valid=0.25, epochs=2, **FIT)
+    assert len(trainer.data) == 3000 // 4 // 16 and trainer.step == 2 * len(trainer.data)
+    bits = model.bits_per_character(TEXT[3000:])
+    assert trainer.valid_loss / np.log(2) == pytest.approx(bits, rel=1e-12)
+    assert trainer.history["valid_loss"].size == 2
+    again = small_model().fit(TEXT[:3000], valid=TEXT[3000:], epochs=2, **FIT)
+    assert (again.history["valid_loss"] == trainer.history["valid_loss"]).all()
+
+
+def test_short_texts_have_smaller_batches():
+    assert small_model().fit("abcde fgh\n" * 20, steps=1).data.batch_size == 200 // 65
+    assert small_model().fit(TEXT * 2, steps=1).data.batch_size == 32
+    assert small_model().fit("abcde fgh\n" * 20, steps=1, seq_length=199).data.batch_size == 1
+
+
+def test_resumed_fit_ends_with_the_same_bits(tmp_path):
+    options = {"valid": 0.1, "steps": 40, "checkpoint_every": 10, **FIT}
+    whole = small_model(dropout=0.3)
+    whole.fit(TEXT, rng=1, **options)
+
+    def stop(trainer):
+        trainer.stopping = trainer.step == 25
+
+    small_model(dropout=0.3).fit(TEXT, rng=1, folder=tmp_path, callbacks=[stop], **options)
+    resumed = small_model(dropout=0.3)
+    trainer = resumed.fit(TEXT, rng=2, folder=tmp_path, resume=True, **options)
+    assert trainer.step == 40
+    assert all((resumed.parameters[name] == array).all() for name, array in whole.parameters.items())
+    last = fr.load(tmp_path / "last.safetensors")
+    assert all((last.parameters[name] == array).all() for name, array in whole.parameters.items())

@@ -171,13 +171,6 @@ def test_a_language_model_on_ragged_data():
     assert run.history["loss"][-1] < 0.5 * run.history["loss"][0]
 
 
-def test_learns_a_repeating_text():
-    run = language(steps=300, text=TEXT * 10, dropout=0.0)
-    run.run()
-    assert run.loss / math.log(2) < 0.2 and run.model.bits_per_character(TEXT * 10) < 0.1
-    assert "".join(run.model.generate(20, prime="abcde fgh\n", temperature=0)) == TEXT[:20]
-
-
 def test_clipping():
     """By value first, then by norm; the norm noted is that before."""
     for options in ({}, {"clip_value": 0.01}, {"max_norm": 0.05}, {"clip_value": 0.01, "max_norm": 0.05}):

@@ -1,7 +1,9 @@
 """Texts, vocabularies, and the layers of language models."""
 
+import numpy as np
+
 from .messages import described
-from .scalars import integer
+from .scalars import integer, real
 
 
 def text(value, name="text"):
@@ -70,6 +72,15 @@ def one_token(codes, first, name):
         problem = "one that is not in it" if codes.size == 1 else f"a text of {codes.size}"
         raise ValueError(f"{name}: expected one token of the vocabulary, got {problem}")
     return int(codes[0])
+
+
+def held_out(codes, valid, encode):
+    """Numbers to train on and numbers held out, by a text of its own or by a part of the first one, in (0, 1)."""
+    if isinstance(valid, (str, bytes, np.ndarray)):
+        return codes, encode(valid)
+    part = real(valid, "valid", above=0, below=1)
+    count = codes.size - round(part * codes.size)
+    return codes[:count], codes[count:]
 
 
 def vocabulary(value, kind):

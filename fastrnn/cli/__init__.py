@@ -1,7 +1,7 @@
 """The command line: ``fastrnn COMMAND`` or ``python -m fastrnn COMMAND``.
 
-    demo, generate, info    a module per command: ``add`` describes it to argparse, ``run`` does it
-    common                  what they share
+    demo, generate, eval, inspect, bench, info    a module per command: ``add`` describes it to argparse, ``run`` does it
+    common                                        what they share
 
 Exit codes: 0 done, 2 a wrong command line or file, 130 stopped by Ctrl-C, 141 the reader of a pipe left.
 Commands import what they need when they run; matplotlib and tqdm only if they are there.
@@ -11,19 +11,33 @@ import argparse
 import os
 import sys
 
-from . import demo, generate, info
+from . import bench, demo, eval, generate, info, inspect
 from .common import CommandError
 
-COMMANDS = (demo, generate, info)
+COMMANDS = (demo, generate, eval, inspect, bench, info)
 
 
 def _parser(program):
-    parser = argparse.ArgumentParser(prog=program, description="fastrnn: recurrent neural networks on the CPU, fast.")
+    parser = argparse.ArgumentParser(
+        prog=program, description="fastrnn: recurrent neural networks on the CPU, fast.",
+        epilog=f"{program} COMMAND --help shows the options of a command, and examples.",
+    )  # fmt: skip
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     parser.set_defaults(command=None, parser=parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for module in COMMANDS:
         module.add(commands)
     return parser
+
+
+class _Version(argparse.Action):
+    """Asks the package only when somebody wants to know."""
+
+    def __call__(self, parser, *_):
+        from .. import __version__
+
+        print(f"fastrnn {__version__}")
+        parser.exit()
 
 
 def main(arguments=None, program="fastrnn"):
@@ -42,14 +56,19 @@ def main(arguments=None, program="fastrnn"):
         The exit code.
     """
     try:
-        options = _parser(program).parse_args(arguments)
+        arguments = sys.argv[1:] if arguments is None else arguments
+        if arguments[:1] == ["bench"]:  # whose arguments, --help too, are for somebody else
+            options = argparse.Namespace(command=bench.run, arguments=arguments[1:])
+        else:
+            options = _parser(program).parse_args(arguments)
+        code = 0
         if options.command is None:
             options.parser.print_help()
         else:
             options.program = program
-            options.command(options)
+            code = options.command(options) or 0
         sys.stdout.flush()
-        return 0
+        return code
     except BrokenPipeError:  # and no second complaint when Python flushes stdout at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

@@ -1,4 +1,4 @@
-"""What commands share: their error, types of arguments, the option for threads, Ctrl-C.
+"""What commands share: their error, types of arguments, files and texts that they read, threads, Ctrl-C.
 
 Imports the standard library only; the package when something is done.
 """
@@ -17,19 +17,30 @@ class CommandError(Exception):
     """What the user did wrong or what is missing, and what to do; ends the command."""
 
 
-def number(kind, minimum, exclusive=False):
-    """An argparse type: a finite number of at least (or above) a minimum."""
+def number(kind, minimum, exclusive=False, maximum=math.inf):
+    """An argparse type: a finite number of at least (or above) a minimum, up to a maximum."""
 
     def parse(text):
         with contextlib.suppress(ValueError):
             value = kind(text)
-            if math.isfinite(value) and (value > minimum if exclusive else value >= minimum):
+            if math.isfinite(value) and value <= maximum and (value > minimum if exclusive else value >= minimum):
                 return value
         what = "an integer" if kind is int else "a number"
-        bound = "above" if exclusive else "of at least"
-        raise argparse.ArgumentTypeError(f"expected {what} {bound} {minimum}, got {text!r}")
+        bound = f"{'above' if exclusive else 'of at least'} {minimum}" + f" and up to {maximum}" * (maximum < math.inf)
+        raise argparse.ArgumentTypeError(f"expected {what} {bound}, got {text!r}")
 
     return parse
+
+
+def add_command(commands, name, run, summary, description, examples):
+    """A command that shows examples at the end of its help; returns what adds arguments to it."""
+    shown = "".join(f"\n  %(prog)s {line}".rstrip() for line in examples)
+    command = commands.add_parser(
+        name, help=summary, description=description, epilog="examples:" + shown if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    command.set_defaults(command=run)
+    return command
 
 
 def add_threads(command):
@@ -43,6 +54,60 @@ def use_threads(count):
 
     if count is not None:
         set_num_threads(min(count, 1024))
+
+
+def load_model(path):
+    """The language model of a file."""
+    from ..models import LanguageModel
+
+    try:
+        return LanguageModel.load(path)
+    except ValueError as error:
+        hint = "MODEL is a file that train or demo wrote, such as demo-output/model.safetensors"
+        raise CommandError(f"{error}. {hint}.") from None
+
+
+def read_text(path, tokens="chars"):
+    """The text of a file, or of standard input for ``-``: a string with plain newlines; for byte models the bytes."""
+    if path == "-":
+        data, path = sys.stdin.buffer.read(), "standard input"
+    else:
+        with open(path, "rb") as file:
+            data = file.read()
+    if not data:
+        raise CommandError(f"{path}: it is empty; give a text.")
+    if tokens == "bytes":
+        return data
+    try:
+        text = data.decode("utf-8-sig")
+        problem, at = "a NUL", data.find(b"\0")
+    except UnicodeDecodeError as error:
+        problem, at = f"byte 0x{data[error.start]:02x}, which is not UTF-8", error.start
+    if at >= 0:
+        raise CommandError(
+            f"{path}: this is no text, or not in UTF-8: {problem}, at offset {at:,}. "
+            "Convert it to UTF-8 (iconv -f LATIN1 -t UTF-8), or use a model of bytes (train --tokens bytes)."
+        )
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def place(text, offset):
+    """``line 3, column 14`` of a text."""
+    return f"line {text.count(chr(10), 0, offset) + 1:,}, column {offset - text.rfind(chr(10), 0, offset):,}"
+
+
+def known_only(vocabulary, text, where, remedy):
+    """Refuse a text with a character or word that is not in the vocabulary: which, where, what to do."""
+    found = vocabulary.find_unknown(text)
+    if found is not None:
+        token, offset = found
+        known = vocabulary.characters if vocabulary.tokens == "chars" else " ".join(vocabulary.words[:20]) + " ..."
+        unit = "character" if vocabulary.tokens == "chars" else "word"
+        named = f" (U+{ord(token):04X})" if len(token) == 1 and not token.isascii() else ""
+        raise CommandError(
+            f"{where}: {token!r}{named} at {place(text, offset)} is not among the {len(vocabulary) - 1:,} {unit}s that this "
+            f"model knows: {known!a:.200}. {remedy}"
+        )
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import sys
 
 from .common import (
     CommandError,
+    add_command,
     add_threads,
     generate_command,
     installed,
@@ -23,17 +24,22 @@ NOT_SOURCE_CODE = {
     "__pycache__", "dist-packages", "encodings", "ensurepip", "idle_test", "idlelib",
     "pydoc_data", "site-packages", "test", "tests", "turtledemo",
 }  # fmt: skip
+EXAMPLES = (
+    "",
+    "--seconds 20 --output quick",
+    "--corpus ~/my/project --output mine",
+    "--resume",
+)
 
 
 def add(commands):
     """Describe the command and its arguments."""
-    command = commands.add_parser(
-        "demo",
-        help="train a character model on Python's own source code, in about a minute",
-        description="Trains a character language model (a 2-layer LSTM) on the source code of the Python standard "
-        "library on this machine, shows samples as it improves, saves the model and draws the training curve. "
-        "Ctrl-C stops it and keeps a checkpoint.",
-    )
+    command = add_command(
+        commands, "demo", run, "train a character model on Python's own source code, in about a minute",
+        "Trains a character language model (a 2-layer LSTM) on the source code of the Python standard library on\n"
+        "this machine, shows samples as it improves, saves the model and draws the training curve. Ctrl-C stops it\n"
+        "and keeps a checkpoint.", EXAMPLES,
+    )  # fmt: skip
     add = command.add_argument
     positive, seconds = number(int, 1), number(float, 0, exclusive=True)
     add("--output", metavar="FOLDER", default="demo-output", help="where the results go (default: %(default)s)")
@@ -48,7 +54,6 @@ def add(commands):
     add("--batch-size", metavar="B", type=positive, default=16, help="texts read side by side (default: %(default)s)")
     add("--seq-length", metavar="T", type=positive, default=64, help="steps of truncated BPTT (default: %(default)s)")
     add("--learning-rate", metavar="R", type=seconds, default=5e-3, help="its peak (default: %(default)s)")
-    command.set_defaults(command=run)
 
 
 def run(options):

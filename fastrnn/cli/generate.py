@@ -3,51 +3,60 @@
 import contextlib
 import sys
 
-from .common import CommandError, add_threads, number, use_threads
+from .common import add_command, add_threads, known_only, load_model, number, read_text, use_threads
+
+EXAMPLES = (
+    "demo-output/model.safetensors --prime 'def ' --length 300 --seed 1",
+    "model.safetensors --temperature 1.1 --top-p 0.9",
+    "model.safetensors --prime - < beginning.txt | head -n 20",
+    "model.safetensors --beam 8 --length 60",
+)
 
 
 def add(commands):
     """Describe the command and its arguments."""
-    command = commands.add_parser(
-        "generate",
-        help="write text with a trained model",
-        description="Writes text with a trained language model, each character as soon as it is made.",
-    )
+    command = add_command(
+        commands, "generate", run, "write text with a trained model",
+        "Writes text with a trained language model, each character (word, byte) as soon as it is made.", EXAMPLES,
+    )  # fmt: skip
     add = command.add_argument
+    positive = number(int, 1)
     add("model", metavar="MODEL", help="a file such as demo-output/model.safetensors, or a checkpoint")
-    add("--prime", metavar="TEXT", default="", help="what the text begins with (default: nothing)")
-    add("--length", metavar="N", type=number(int, 0), default=500, help="characters to write (default: %(default)s)")
+    add("--prime", metavar="TEXT", default="", help="what the text begins with (default: nothing); - reads standard input")
+    add("--length", metavar="N", type=number(int, 0), default=500,
+        help="characters (words, bytes) to write (default: %(default)s)")  # fmt: skip
     add("--temperature", metavar="X", type=number(float, 0), default=0.8,
         help="below 1 likelier, above 1 more surprising, 0 always the likeliest (default: %(default)s)")  # fmt: skip
+    add("--top-k", metavar="K", type=positive, help="choose among the K likeliest (default: all)")
+    add("--top-p", metavar="P", type=number(float, 0, True, 1),
+        help="choose among the likeliest that have this probability together (default: 1, all)")  # fmt: skip
+    add("--beam", metavar="W", type=positive,
+        help="the likeliest text that a search with W texts side by side finds, instead of chance")  # fmt: skip
     add("--seed", metavar="N", type=number(int, 0), help="the same seed gives the same text (default: a new one)")
     add_threads(command)
-    command.set_defaults(command=run)
 
 
 def run(options):
-    """Write text with a model, character by character."""
-    from ..models import LanguageModel
-
+    """Write text with a model, token by token."""
     use_threads(options.threads)
-    try:
-        model = LanguageModel.load(options.model)
-    except ValueError as error:
-        hint = "MODEL is a file that the demo wrote, such as demo-output/model.safetensors"
-        raise CommandError(f"{error}. {hint}.") from None
-    for character in model.vocabulary.unknown(options.prime):
-        place = options.prime.index(character) + 1
-        known = model.vocabulary.characters
-        raise CommandError(
-            f"--prime: {character!a}, its character {place}, is not among the {len(known)} characters that this model "
-            f"knows: {known!a:.200}. Leave it out or replace it."
-        )
+    model = load_model(options.model)
+    vocabulary, prime = model.vocabulary, options.prime
+    if prime == "-":
+        prime = read_text("-", vocabulary.tokens)
+        prime = prime.removesuffix(b"\n" if isinstance(prime, bytes) else "\n")
+    known_only(vocabulary, prime, "--prime", "Leave it out or replace it.")
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
-    text = model.generate(options.length, prime=options.prime, temperature=options.temperature, rng=options.seed)
-    print(options.prime, end="", flush=True)
+    if options.beam:
+        found = model.beam_search(options.length, prime=prime, width=options.beam) if options.length else [("", 0)]
+        text = found[0][:1]
+    else:
+        text = model.generate(options.length, prime=prime, temperature=options.temperature, top_k=options.top_k,
+                              top_p=options.top_p, rng=options.seed)  # fmt: skip
+    print(vocabulary.decode(vocabulary.encode(prime)) if prime else "", end="", flush=True)
     try:
-        for character in text:
-            print(character, end="", flush=True)
+        for piece in text:
+            print(piece, end="", flush=True)
     finally:
         with contextlib.suppress(BrokenPipeError):
             print(flush=True)

@@ -15,7 +15,7 @@ from ..blocks import Embedding, Linear
 from ..decoding import beam_search, draw, log_softmax
 from ..losses import cross_entropy
 from ..params import restoring
-from ..serialize import read_safetensors, write_safetensors
+from ..serialize import TRAINING, read_safetensors, write_safetensors
 from .layers import SQUARE, initialise, layer_of, output_width
 from .vocabulary import UNITS, Vocabulary, restored
 
@@ -23,8 +23,6 @@ FORMAT = "fastrnn-language-model"
 VERSION = "2"
 #: Versions that can be read; in the first the cell was an LSTM, the vocabulary one of characters.
 VERSIONS = ("1", VERSION)
-#: Tensors of a file whose names begin so belong to the training run, not to the model.
-TRAINING = "training."
 #: Options of every layer that can be set later.
 RATES = ("input_dropout", "recurrent_dropout", "weight_drop")
 
@@ -114,6 +112,84 @@ class LanguageModel:
             to_embedding(dx)
 
         return logits, state, pullback
+
+    # -- training ---------------------------------------------------------------------------
+
+    def fit(self, text, *, valid=None, epochs=None, steps=None, seconds=None, batch_size=None, seq_length=64,
+            learning_rate=3e-3, max_norm=5.0, folder=None, resume=False, rng=None, **options):  # fmt: skip
+        """Train on a text: Adam, truncated BPTT, a learning rate that rises shortly and then falls along a cosine.
+
+        What is not in the vocabulary is trained as the unknown. For another optimiser or another source of data see
+        ``fastrnn.Trainer``, which does the work.
+
+        Parameters
+        ----------
+        text : str, bytes or ndarray of int
+            Or its numbers.
+        valid : the same, or float, optional
+            Held-out text, whose loss is measured after each epoch; or the part of ``text``, at its end, to hold out.
+        epochs, steps, seconds : optional
+            How long; 10 epochs if none is given.
+        batch_size : int, optional
+            Pieces of the text that are read side by side; None: 32, or fewer in a short text.
+        seq_length : int
+            Tokens of each that a step reads and sends gradients back through.
+        learning_rate : float
+            Its peak.
+        max_norm : float, optional
+            Gradients are scaled down to this norm.
+        folder : str or path-like, optional
+            Where ``last.safetensors`` and ``best.safetensors`` are kept.
+        resume : bool
+            Go on with the run whose checkpoint is in ``folder``, exactly as it would have gone on.
+        rng : None, int or numpy.random.Generator
+            Draws masks of dropout; None: the layer's own.
+        **options
+            Of ``fastrnn.Trainer``: ``schedule``, ``patience``, ``validate_every``, ``checkpoint_every``, ``callbacks``,
+            ``progress``.
+
+        Returns
+        -------
+        Trainer
+            Whose ``history`` has the losses, in nats per token.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments that do not fit, or a text that is too short.
+        TrainingDiverged
+            If the loss or a gradient is no finite number any more.
+
+        Examples
+        --------
+        >>> from fastrnn.models import LanguageModel, Vocabulary
+        >>> text = "the cat sat on the mat. " * 100
+        >>> model = LanguageModel(Vocabulary.of(text), hidden_size=32, num_layers=1, rng=0)
+        >>> trainer = model.fit(text, epochs=20, seq_length=24, learning_rate=0.02)
+        >>> "".join(model.generate(20, prime="the cat", temperature=0))
+        ' sat on the mat. the'
+        """
+        from ..optim import Adam
+        from ..training import TextStreams, Trainer, warmup_cosine
+
+        codes = self._codes(text)
+        if valid is not None:
+            codes, valid = _validate.held_out(codes, valid, self._codes)
+            _validate.text_length(valid.size, 2, "valid", self.units)
+        if batch_size is None:
+            batch_size = max(1, min(32, codes.size // (_validate.positive_int(seq_length, "seq_length") + 1)))
+        if epochs is steps is seconds is None:
+            epochs = 10
+        options.setdefault("schedule", warmup_cosine(learning_rate))
+        trainer = Trainer(
+            self, Adam(self.modules, lr=learning_rate), TextStreams(codes, batch_size, seq_length, unit=self.units),
+            valid=valid if valid is None else lambda model: model._bits(valid, None, 32, 128) * math.log(2),
+            epochs=epochs, steps=steps, seconds=seconds, max_norm=max_norm, folder=folder, rng=rng, **options,
+        )  # fmt: skip
+        if resume:
+            trainer.resume()
+        trainer.run()
+        return trainer
 
     # -- measuring --------------------------------------------------------------------------
 
