@@ -3,15 +3,14 @@
 import errno
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import RUNS, TEXT, assert_same_file, contents, language, own_model, sequences, series, small_model
+from kills import killed_and_resumed
+from runs import RUNS, TEXT, assert_same_file, contents, language, sequences, series, small_model
 
 import fastrnn as fr
 from fastrnn import files
@@ -262,28 +261,6 @@ trainer.run()
 """
 
 
-def killed_and_resumed(command, folder, kills, rng):
-    """Start a command again and again, kill it at random moments after it has written something, let it end once."""
-    last, stepped = folder / "last.safetensors", []
-    while len(stepped) < kills:
-        before = last.stat().st_ino if last.exists() else None
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        deadline = time.monotonic() + 60
-        while not last.exists() or last.stat().st_ino == before:
-            assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
-            time.sleep(0.001)
-        time.sleep(rng.uniform(0, 0.06))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL, "it must not have been done already"
-        stepped.append(contents(last)[2]["step"])
-        LanguageModel.load(last)
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert stepped == sorted(stepped)
-    return stepped
-
-
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.kill)])
 def test_killed(kills, tmp_path):
     """SIGKILL at random moments, then once more to the end: every file has the bits of the run that nobody disturbed."""
@@ -291,7 +268,7 @@ def test_killed(kills, tmp_path):
     more = [Path(__file__).parent, str(200 + 60 * kills)]
     whole, folder = tmp_path / "whole", tmp_path / "killed"
     subprocess.run([*script, whole, *more], check=True)
-    killed_and_resumed([*script, folder, *more], folder, kills, np.random.default_rng())
+    killed_and_resumed([*script, folder, *more], folder, kills)
     assert {path.name for path in folder.iterdir()} == {"last.safetensors", "best.safetensors"}
     for path in folder.iterdir():
         assert_same_file(path, whole / path.name)
