@@ -179,7 +179,7 @@ def test_bench_without_a_checkout(tmp_path):
 @pytest.mark.parametrize("command", ["generate", "eval", "inspect", "demo"])
 def test_help_has_examples(command):
     code, out, err = run(command, "--help")
-    assert code == 0 and err == "" and f"examples:\n  python -m fastrnn {command} " in out
+    assert code == 0 and err == "" and f"examples:\n  python -m fastrnn {command}" in out
 
 
 def test_version():
