@@ -1,4 +1,4 @@
-"""LanguageModel and its training: what it computes, its files, exact resumption."""
+"""LanguageModel: what it computes, its files."""
 
 import itertools
 import json

@@ -108,7 +108,6 @@ from .training import (
     callback_list,
     checkpoint_folder,
     codes,
-    column,
     layout,
     length_of_run,
     long_enough,

@@ -129,13 +129,6 @@ def callback_list(values):
     return values
 
 
-def column(name, columns):
-    """A column of a history, by its name."""
-    if name not in columns:
-        raise ValueError(f"history: no column is named {name!r}; there are: {', '.join(columns) or 'none'}")
-    return columns[name]
-
-
 def checkpoint_folder(folder, path):
     """Refuse a checkpoint without a place."""
     if folder is None and path is None:

@@ -6,6 +6,7 @@ schedule, generators, counters. Imports numpy, ``serialize`` and ``_validate``.
 """
 
 import json
+import zlib
 
 import numpy as np
 
@@ -50,6 +51,7 @@ def save(trainer, path):
     run = {name: getattr(trainer, name) for name in COUNTERS}
     run |= {
         "model": _described(trainer.model),
+        "vocabulary": _vocabulary(trainer.model),
         "data": _identity(trainer.data),
         "sources": [_source_state(source) for source in (trainer.data, trainer.valid)],
         "optimizer": optimizer,
@@ -75,7 +77,8 @@ def resume(trainer, path):
 
 
 def _restore(trainer, tensors, run):
-    _validate.same(run["model"], _described(trainer.model), "model")
+    _validate.same(run["model"], _described(trainer.model), "model", most=500)
+    _validate.same(run["vocabulary"], _vocabulary(trainer.model), "checksum of the vocabulary")
     _validate.same(run["data"], _identity(trainer.data), "data (batch, sequence length, checksum)")
     optimizer = {**run["optimizer"], "buffers": _group(tensors, "optimizer.")}
     places = trainer._parameters | {TRAINING + name: place for name, place in trainer._loss_parameters.items()}
@@ -105,8 +108,14 @@ def _group(tensors, prefix):
 
 def _described(model):
     """What a model is, where its class says it."""
-    plain = type(model).__repr__ is object.__repr__
-    return type(model).__name__ if plain else repr(model)
+    return type(model).__name__ if type(model).__repr__ is object.__repr__ else repr(model)
+
+
+def _vocabulary(model):
+    """A checksum of what its numbers stand for, or None."""
+    if not hasattr(model, "vocabulary"):
+        return None
+    return zlib.crc32(json.dumps(model.vocabulary.described()).encode())
 
 
 def _identity(source):

@@ -1,6 +1,6 @@
 """What a run was like: numbers by name, as arrays, in a file, as a picture.
 
-Imports numpy, ``_validate`` and ``files``; matplotlib when a picture is drawn.
+Imports numpy and ``files``; matplotlib when a picture is drawn.
 """
 
 import io
@@ -10,7 +10,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .. import _validate
 from ..files import write_atomically
 
 
@@ -41,7 +40,7 @@ class History(Mapping):
             self._columns[name].append(value)
 
     def __getitem__(self, name):
-        return np.array(_validate.column(name, self._columns), float)
+        return np.array(self._columns[name], float)
 
     def __iter__(self):
         return iter(self._columns)
