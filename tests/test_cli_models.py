@@ -1,6 +1,8 @@
 """The commands that use a model: generate, eval, inspect; and bench, in processes of their own."""
 
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -194,6 +196,38 @@ def test_nobody_reads(models, command):
     assert process.stderr.read() == "" and process.wait(timeout=60) == 141
 
 
+@pytest.mark.parametrize("command", [["info"], ["inspect", "{models}/chars.safetensors"], ["generate", "{models}/chars.safetensors"]])
+def test_full_disks_and_closed_streams(models, command):
+    words = [word.format(models=models) for word in command]
+    with open("/dev/full", "w") as full:
+        process = start(*words, stdout=full)
+        assert process.stderr.read() == "python -m fastrnn: error: standard output: No space left on device\n"
+    assert process.wait(timeout=60) == 2
+    shell = ["sh", "-c", '"$@" >&- <&-', "sh", sys.executable, "-m", "fastrnn", *words]
+    done = subprocess.run(shell, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_closed_standard_input(models):
+    shell = ["sh", "-c", '"$@" <&-', "sh", sys.executable, "-m", "fastrnn", "eval", models / "chars.safetensors", "--data", "-"]
+    done = subprocess.run(shell, capture_output=True, text=True)
+    assert done.returncode == 2 and "standard input: it is closed; give a file" in done.stderr
+
+
+def test_names_that_are_no_text(models, tmp_path):
+    """Bytes of a path, and of a prime of a byte model, that are not UTF-8."""
+    path = os.fsencode(tmp_path) + b"/\xff"
+    shutil.copy(models / "bytes.safetensors", path)
+    for encoding in ("utf-8", "ascii"):
+        shell = [sys.executable, "-m", "fastrnn", "inspect", path]
+        done = subprocess.run(shell, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding})
+        assert done.returncode == 0 and rb"/\udcff, " in done.stdout and done.stderr == b""
+    shell = [sys.executable, "-m", "fastrnn", "generate", path, "--prime", b"\xff\xfe", "--length", "20", "--seed", "1"]
+    done = subprocess.run(shell, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8"})
+    text = "".join(LanguageModel.load(models / "bytes.safetensors").generate(20, prime=b"\xff\xfe", temperature=0.8, rng=1))
+    assert done.stdout.decode() == "\ufffd\ufffd" + text + "\n" and done.stderr == b""
+
+
 def test_interrupt_while_reading(models):
     process = start("eval", models / "chars.safetensors", "--data", "-", stdin=-1)
     process.stdin.write("one")
@@ -213,6 +247,7 @@ def test_interrupt_while_reading(models):
         (["generate", "{m}/chars.safetensors", "--top-p", "1.5"], "--top-p: expected a number above 0 and up to 1, got '1.5'"),
         (["generate", "{m}/chars.safetensors", "--top-k", "0"], "--top-k: expected an integer of at least 1, got '0'"),
         (["generate", "{m}/chars.safetensors", "--beam", "x"], "--beam: expected an integer"),
+        (["generate", "{m}/chars.safetensors", "--beam", "1001"], "--beam: expected an integer of at least 1 and up to 1000"),
         (["eval", "{m}/chars.safetensors"], "required: --data"),
         (["eval", "{m}/chars.safetensors", "--data", "{m}/none"], "{m}/none: No such file"),
         (["eval", "{m}/chars.safetensors", "--data", "{m}"], "{m}: Is a directory"),

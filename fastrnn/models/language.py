@@ -257,7 +257,7 @@ class LanguageModel:
         return 2.0**bits if bits < 1024 else math.inf
 
     def _codes(self, text):
-        return np.asarray(text) if isinstance(text, np.ndarray) else self.vocabulary.encode(text)
+        return _validate.codes(text, "text") if isinstance(text, np.ndarray) else self.vocabulary.encode(text)
 
     def _bits(self, codes, limit, streams, steps):
         """The mean bits of a token, all but the first of each piece."""
