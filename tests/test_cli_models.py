@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from commands import run, start
+from commands import run, run_here, start
 
 import fastrnn as fr
 from fastrnn.models import LanguageModel, Vocabulary
@@ -31,14 +31,6 @@ def models(tmp_path_factory):
     return folder
 
 
-def fed(text, *arguments):
-    """A command that reads a text from its standard input."""
-    process = start(*arguments, stdin=-1)
-    out, err = process.communicate(text, timeout=60)
-    assert "Traceback" not in err, err
-    return process.returncode, out, err
-
-
 # ---- generate -----------------------------------------------------------------------------------
 
 
@@ -48,27 +40,27 @@ def test_generate_as_the_model_does(models, tokens):
     choice = {"temperature": 1.5, "top_k": 9, "top_p": 0.95}
     text = "".join(LanguageModel.load(path).generate(40, prime="one (", rng=3, **choice))
     options = [word for name, value in choice.items() for word in (f"--{name.replace('_', '-')}", value)]
-    code, out, err = run("generate", path, "--prime", "one (", "--length", 40, "--seed", 3, *options)
+    code, out, err = run_here("generate", path, "--prime", "one (", "--length", 40, "--seed", 3, *options)
     assert (code, out, err) == (0, "one (" + text + "\n", "")
 
 
 def test_prime_from_standard_input(models):
     path = models / "chars.safetensors"
-    expected = run("generate", path, "--prime", "one\ntwo", "--length", 9, "--seed", 1)[1]
-    assert fed("one\ntwo\n", "generate", path, "--prime", "-", "--length", 9, "--seed", 1) == (0, expected, "")
+    expected = run_here("generate", path, "--prime", "one\ntwo", "--length", 9, "--seed", 1)[1]
+    assert run_here("generate", path, "--prime", "-", "--length", 9, "--seed", 1, stdin="one\ntwo\n") == (0, expected, "")
 
 
 def test_words_follow_the_prime_with_one_space(models):
     path = models / "words.safetensors"
-    outs = [run("generate", path, "--prime", prime, "--length", 5, "--seed", 1)[1] for prime in ("four  five ", "four five")]
+    outs = [run_here("generate", path, "--prime", prime, "--length", 5, "--seed", 1)[1] for prime in ("four  five ", "four five")]
     assert outs[0] == outs[1] and outs[0].startswith("four five") and "  " not in outs[0]
 
 
 def test_beam(models):
     path = models / "words.safetensors"
     expected = LanguageModel.load(path).beam_search(6, prime="four", width=4)[0][0]
-    assert run("generate", path, "--prime", "four", "--length", 6, "--beam", 4)[1] == "four" + expected + "\n"
-    assert run("generate", path, "--prime", "four", "--length", 0, "--beam", 4)[1] == "four\n"
+    assert run_here("generate", path, "--prime", "four", "--length", 6, "--beam", 4)[1] == "four" + expected + "\n"
+    assert run_here("generate", path, "--prime", "four", "--length", 0, "--beam", 4)[1] == "four\n"
 
 
 # ---- eval ---------------------------------------------------------------------------------------
@@ -81,29 +73,29 @@ def test_eval_as_the_model_does(models, tokens, unit):
     if tokens == "bytes":
         read = TEXT.replace("\n", "\r\n")  # as the file has it
     for flags, streams in ([], 32), (["--exact"], 1):
-        code, out, err = run("eval", path, "--data", models / "text.txt", *flags)
+        code, out, err = run_here("eval", path, "--data", models / "text.txt", *flags)
         assert code == 0 and err == ""
         assert f"{len(read):,} characters" in out
         bits = model.bits_per_character(read, streams=streams)
         assert re.search(r"Bits: +([\d.]+) per character", out)[1] == f"{bits:.4f}"
         perplexity = model.perplexity(read, streams=streams)
         assert f"Perplexity:  {perplexity:.4f} per {unit}, of {len(model.vocabulary)}\n" in out
-    assert fed(TEXT, "eval", path, "--data", "-")[0] == 0
+    assert run_here("eval", path, "--data", "-", stdin=TEXT)[0] == 0
 
 
 def test_eval_of_unknown_text(models):
-    code, out, err = fed("one\ntwo {", "eval", models / "chars.safetensors", "--data", "-")
+    code, out, err = run_here("eval", models / "chars.safetensors", "--data", "-", stdin="one\ntwo {")
     assert (code, out) == (2, "") and "standard input: '{' at line 2, column 5 is not among the" in err
     assert "--replace-unknown" in err
-    code, out, err = fed("one\ntwo {", "eval", models / "chars.safetensors", "--data", "-", "--replace-unknown")
+    code, out, err = run_here("eval", models / "chars.safetensors", "--data", "-", "--replace-unknown", stdin="one\ntwo {")
     assert code == 0 and "Unknown:     1 characters, 11.11%" in out
-    code, out, err = fed("one six two", "eval", models / "words.safetensors", "--data", "-")
+    code, out, err = run_here("eval", models / "words.safetensors", "--data", "-", stdin="one six two")
     assert code == 0 and "Unknown:     1 words, 33.33%" in out
 
 
 def test_eval_of_any_bytes(models, tmp_path):
     (tmp_path / "data").write_bytes(bytes(range(256)))
-    code, out, err = run("eval", models / "bytes.safetensors", "--data", tmp_path / "data")
+    code, out, err = run_here("eval", models / "bytes.safetensors", "--data", tmp_path / "data")
     assert code == 0 and "256 bytes" in out
 
 
@@ -113,7 +105,7 @@ def test_eval_of_any_bytes(models, tmp_path):
 @pytest.mark.parametrize("name", ["chars", "words", "bytes", "layer", "stack", "linear"])
 def test_inspect(models, name):
     path = models / f"{name}.safetensors"
-    code, out, err = run("inspect", path)
+    code, out, err = run_here("inspect", path)
     assert code == 0 and err == ""
     model = fr.load(path)
     rows = dict(re.findall(r"^(\S+) +(\d.*)$", out, re.M))
@@ -136,14 +128,14 @@ def test_inspect_says_what_is_not_finite(tmp_path):
         p["bias"][:] = np.nan
         p["weight"][0, 0] = np.inf
     fr.save(tmp_path / "head.safetensors", head)
-    code, out, _ = run("inspect", tmp_path / "head.safetensors")
+    code, out, _ = run_here("inspect", tmp_path / "head.safetensors")
     assert code == 0 and "Not finite (NaN or infinity): weight (1), bias (2)" in out
 
 
 def test_inspect_a_checkpoint(models, tmp_path):
     model = LanguageModel(Vocabulary.of(TEXT), 8, 16, 1, rng=0)
     model.fit(TEXT, steps=7, seq_length=8, folder=tmp_path)
-    code, out, _ = run("inspect", tmp_path / "last.safetensors")
+    code, out, _ = run_here("inspect", tmp_path / "last.safetensors")
     assert code == 0 and "Checkpoint: of a training run, after step 7" in out and "training." not in out
 
 
@@ -151,7 +143,7 @@ def test_inspect_a_checkpoint(models, tmp_path):
 def test_plot_of_gradient_flow(models, tmp_path, name):
     pytest.importorskip("matplotlib")
     picture = tmp_path / "flow.png"
-    code, out, err = run("inspect", models / f"{name}.safetensors", "--plot", picture, "--steps", 12)
+    code, out, err = run_here("inspect", models / f"{name}.safetensors", "--plot", picture, "--steps", 12)
     assert code == 0 and err == "" and f"Plot:       {picture}" in out
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
@@ -180,12 +172,12 @@ def test_bench_without_a_checkout(tmp_path):
 
 @pytest.mark.parametrize("command", ["generate", "eval", "inspect", "demo"])
 def test_help_has_examples(command):
-    code, out, err = run(command, "--help")
+    code, out, err = run_here(command, "--help")
     assert code == 0 and err == "" and f"examples:\n  python -m fastrnn {command}" in out
 
 
 def test_version():
-    assert run("--version") == (0, f"fastrnn {fr.__version__}\n", "")
+    assert run_here("--version") == (0, f"fastrnn {fr.__version__}\n", "")
 
 
 @pytest.mark.parametrize("command", [["inspect", "{models}/chars.safetensors"], ["info"]])
@@ -274,7 +266,7 @@ def test_errors(models, tmp_path, arguments, message):
         (tmp_path / name).write_bytes(data)
     if "--plot" in arguments:
         pytest.importorskip("matplotlib")
-    code, _, err = run(*(word.format(m=models, t=tmp_path) for word in arguments))
+    code, _, err = run_here(*(word.format(m=models, t=tmp_path) for word in arguments))
     message = message.format(m=models, t=tmp_path)
     assert code == 2 and message in err
     assert len(err.splitlines()) == 1 or err.startswith("usage: ")
