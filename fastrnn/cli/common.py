@@ -135,11 +135,16 @@ def installed(module):
     return find_spec(module) is not None
 
 
-def generate_command(options, path):
-    """The command line that generates from a model, in a form this shell can run."""
+def program_words(options):
+    """What starts this program, in a form this shell can run."""
     program = shlex.split(options.program)
     python = os.path.dirname(shutil.which("python") or "")
     if program[0] == "python" and os.path.realpath(python) != os.path.realpath(os.path.dirname(sys.executable)):
         relative = os.path.relpath(sys.executable)
         program[0] = sys.executable if relative.startswith("..") else relative
-    return shlex.join([*program, "generate", path]) + ' --prime "def " --length 500 --temperature 0.8 --seed 1'
+    return program
+
+
+def generate_command(options, path, prime=' --prime "def "'):
+    """The command line that generates from a model."""
+    return shlex.join([*program_words(options), "generate", path]) + f"{prime} --length 500 --temperature 0.8 --seed 1"

@@ -67,8 +67,8 @@ class Trainer:
 
     Attributes
     ----------
-    step, epoch : int
-        Steps taken; the number of the epoch they are in, from 0.
+    step, epoch, saved : int
+        Steps taken; the number of the epoch that the next one is in, from 0; the step of the last checkpoint.
     seen : int
         Targets trained on.
     elapsed : float
@@ -136,7 +136,7 @@ class Trainer:
         self.bad = 0  # validations since the best
         self.state, self.history, self.notes = None, History(), {}
         self.validated = self.stopping = False
-        self._validated_at = self._saved_at = 0
+        self._validated_at = self.saved = 0
 
     def _look_at_the_model(self, model, loss):
         own = parts(model)
@@ -198,6 +198,7 @@ class Trainer:
         """
         self._last_tick = time.monotonic()
         self._prepare_folder()
+        begin = self.step
         with self._display:
             while not self.done and not self.stopping:
                 self._train_step()
@@ -211,9 +212,9 @@ class Trainer:
                 self._tick()
                 self._display.at(self)
                 self._checkpoint_if_due()
-            if self.done and self._validated_at != self.step:  # the time was up between two steps
+            if self.done and begin < self.step != self._validated_at:  # the time was up between two steps
                 self.validate()
-        if self.folder is not None and self._saved_at != self.step:
+        if self.folder is not None and self.saved != self.step:
             self.save()
 
     def _prepare_folder(self):
@@ -338,8 +339,10 @@ class Trainer:
         OSError
             If it cannot be written; it names the file, and the one before is intact.
         """
+        if path is None and self.folder is not None:
+            os.makedirs(self.folder, exist_ok=True)
         checkpoints.save(self, self._path(path))
-        self._saved_at = self.step
+        self.saved = self.step
 
     def resume(self, path=None):
         """Take over a checkpoint of a run with the same model, data and settings.
@@ -359,7 +362,7 @@ class Trainer:
             If it cannot be read.
         """
         checkpoints.resume(self, self._path(path))
-        self._saved_at = self.step
+        self.saved = self.step
 
     def _path(self, path):
         _validate.checkpoint_folder(self.folder, path)
