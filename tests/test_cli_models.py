@@ -1,13 +1,15 @@
 """The commands that use a model: generate, eval, inspect; and bench, in processes of their own."""
 
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from commands import run, start
+from commands import run, run_here, start
 
 import fastrnn as fr
 from fastrnn.models import LanguageModel, Vocabulary
@@ -29,14 +31,6 @@ def models(tmp_path_factory):
     return folder
 
 
-def fed(text, *arguments):
-    """A command that reads a text from its standard input."""
-    process = start(*arguments, stdin=-1)
-    out, err = process.communicate(text, timeout=60)
-    assert "Traceback" not in err, err
-    return process.returncode, out, err
-
-
 # ---- generate -----------------------------------------------------------------------------------
 
 
@@ -46,27 +40,27 @@ def test_generate_as_the_model_does(models, tokens):
     choice = {"temperature": 1.5, "top_k": 9, "top_p": 0.95}
     text = "".join(LanguageModel.load(path).generate(40, prime="one (", rng=3, **choice))
     options = [word for name, value in choice.items() for word in (f"--{name.replace('_', '-')}", value)]
-    code, out, err = run("generate", path, "--prime", "one (", "--length", 40, "--seed", 3, *options)
+    code, out, err = run_here("generate", path, "--prime", "one (", "--length", 40, "--seed", 3, *options)
     assert (code, out, err) == (0, "one (" + text + "\n", "")
 
 
 def test_prime_from_standard_input(models):
     path = models / "chars.safetensors"
-    expected = run("generate", path, "--prime", "one\ntwo", "--length", 9, "--seed", 1)[1]
-    assert fed("one\ntwo\n", "generate", path, "--prime", "-", "--length", 9, "--seed", 1) == (0, expected, "")
+    expected = run_here("generate", path, "--prime", "one\ntwo", "--length", 9, "--seed", 1)[1]
+    assert run_here("generate", path, "--prime", "-", "--length", 9, "--seed", 1, stdin="one\ntwo\n") == (0, expected, "")
 
 
 def test_words_follow_the_prime_with_one_space(models):
     path = models / "words.safetensors"
-    outs = [run("generate", path, "--prime", prime, "--length", 5, "--seed", 1)[1] for prime in ("four  five ", "four five")]
+    outs = [run_here("generate", path, "--prime", prime, "--length", 5, "--seed", 1)[1] for prime in ("four  five ", "four five")]
     assert outs[0] == outs[1] and outs[0].startswith("four five") and "  " not in outs[0]
 
 
 def test_beam(models):
     path = models / "words.safetensors"
     expected = LanguageModel.load(path).beam_search(6, prime="four", width=4)[0][0]
-    assert run("generate", path, "--prime", "four", "--length", 6, "--beam", 4)[1] == "four" + expected + "\n"
-    assert run("generate", path, "--prime", "four", "--length", 0, "--beam", 4)[1] == "four\n"
+    assert run_here("generate", path, "--prime", "four", "--length", 6, "--beam", 4)[1] == "four" + expected + "\n"
+    assert run_here("generate", path, "--prime", "four", "--length", 0, "--beam", 4)[1] == "four\n"
 
 
 # ---- eval ---------------------------------------------------------------------------------------
@@ -79,29 +73,29 @@ def test_eval_as_the_model_does(models, tokens, unit):
     if tokens == "bytes":
         read = TEXT.replace("\n", "\r\n")  # as the file has it
     for flags, streams in ([], 32), (["--exact"], 1):
-        code, out, err = run("eval", path, "--data", models / "text.txt", *flags)
+        code, out, err = run_here("eval", path, "--data", models / "text.txt", *flags)
         assert code == 0 and err == ""
         assert f"{len(read):,} characters" in out
         bits = model.bits_per_character(read, streams=streams)
         assert re.search(r"Bits: +([\d.]+) per character", out)[1] == f"{bits:.4f}"
         perplexity = model.perplexity(read, streams=streams)
         assert f"Perplexity:  {perplexity:.4f} per {unit}, of {len(model.vocabulary)}\n" in out
-    assert fed(TEXT, "eval", path, "--data", "-")[0] == 0
+    assert run_here("eval", path, "--data", "-", stdin=TEXT)[0] == 0
 
 
 def test_eval_of_unknown_text(models):
-    code, out, err = fed("one\ntwo {", "eval", models / "chars.safetensors", "--data", "-")
+    code, out, err = run_here("eval", models / "chars.safetensors", "--data", "-", stdin="one\ntwo {")
     assert (code, out) == (2, "") and "standard input: '{' at line 2, column 5 is not among the" in err
     assert "--replace-unknown" in err
-    code, out, err = fed("one\ntwo {", "eval", models / "chars.safetensors", "--data", "-", "--replace-unknown")
+    code, out, err = run_here("eval", models / "chars.safetensors", "--data", "-", "--replace-unknown", stdin="one\ntwo {")
     assert code == 0 and "Unknown:     1 characters, 11.11%" in out
-    code, out, err = fed("one six two", "eval", models / "words.safetensors", "--data", "-")
+    code, out, err = run_here("eval", models / "words.safetensors", "--data", "-", stdin="one six two")
     assert code == 0 and "Unknown:     1 words, 33.33%" in out
 
 
 def test_eval_of_any_bytes(models, tmp_path):
     (tmp_path / "data").write_bytes(bytes(range(256)))
-    code, out, err = run("eval", models / "bytes.safetensors", "--data", tmp_path / "data")
+    code, out, err = run_here("eval", models / "bytes.safetensors", "--data", tmp_path / "data")
     assert code == 0 and "256 bytes" in out
 
 
@@ -111,7 +105,7 @@ def test_eval_of_any_bytes(models, tmp_path):
 @pytest.mark.parametrize("name", ["chars", "words", "bytes", "layer", "stack", "linear"])
 def test_inspect(models, name):
     path = models / f"{name}.safetensors"
-    code, out, err = run("inspect", path)
+    code, out, err = run_here("inspect", path)
     assert code == 0 and err == ""
     model = fr.load(path)
     rows = dict(re.findall(r"^(\S+) +(\d.*)$", out, re.M))
@@ -134,14 +128,14 @@ def test_inspect_says_what_is_not_finite(tmp_path):
         p["bias"][:] = np.nan
         p["weight"][0, 0] = np.inf
     fr.save(tmp_path / "head.safetensors", head)
-    code, out, _ = run("inspect", tmp_path / "head.safetensors")
+    code, out, _ = run_here("inspect", tmp_path / "head.safetensors")
     assert code == 0 and "Not finite (NaN or infinity): weight (1), bias (2)" in out
 
 
 def test_inspect_a_checkpoint(models, tmp_path):
     model = LanguageModel(Vocabulary.of(TEXT), 8, 16, 1, rng=0)
     model.fit(TEXT, steps=7, seq_length=8, folder=tmp_path)
-    code, out, _ = run("inspect", tmp_path / "last.safetensors")
+    code, out, _ = run_here("inspect", tmp_path / "last.safetensors")
     assert code == 0 and "Checkpoint: of a training run, after step 7" in out and "training." not in out
 
 
@@ -149,7 +143,7 @@ def test_inspect_a_checkpoint(models, tmp_path):
 def test_plot_of_gradient_flow(models, tmp_path, name):
     pytest.importorskip("matplotlib")
     picture = tmp_path / "flow.png"
-    code, out, err = run("inspect", models / f"{name}.safetensors", "--plot", picture, "--steps", 12)
+    code, out, err = run_here("inspect", models / f"{name}.safetensors", "--plot", picture, "--steps", 12)
     assert code == 0 and err == "" and f"Plot:       {picture}" in out
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
@@ -178,12 +172,12 @@ def test_bench_without_a_checkout(tmp_path):
 
 @pytest.mark.parametrize("command", ["generate", "eval", "inspect", "demo"])
 def test_help_has_examples(command):
-    code, out, err = run(command, "--help")
-    assert code == 0 and err == "" and f"examples:\n  python -m fastrnn {command} " in out
+    code, out, err = run_here(command, "--help")
+    assert code == 0 and err == "" and f"examples:\n  python -m fastrnn {command}" in out
 
 
 def test_version():
-    assert run("--version") == (0, f"fastrnn {fr.__version__}\n", "")
+    assert run_here("--version") == (0, f"fastrnn {fr.__version__}\n", "")
 
 
 @pytest.mark.parametrize("command", [["inspect", "{models}/chars.safetensors"], ["info"]])
@@ -192,6 +186,38 @@ def test_nobody_reads(models, command):
     process = start(*(word.format(models=models) for word in command))
     process.stdout.close()
     assert process.stderr.read() == "" and process.wait(timeout=60) == 141
+
+
+@pytest.mark.parametrize("command", [["info"], ["inspect", "{models}/chars.safetensors"], ["generate", "{models}/chars.safetensors"]])
+def test_full_disks_and_closed_streams(models, command):
+    words = [word.format(models=models) for word in command]
+    with open("/dev/full", "w") as full:
+        process = start(*words, stdout=full)
+        assert process.stderr.read() == "python -m fastrnn: error: standard output: No space left on device\n"
+    assert process.wait(timeout=60) == 2
+    shell = ["sh", "-c", '"$@" >&- <&-', "sh", sys.executable, "-m", "fastrnn", *words]
+    done = subprocess.run(shell, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_closed_standard_input(models):
+    shell = ["sh", "-c", '"$@" <&-', "sh", sys.executable, "-m", "fastrnn", "eval", models / "chars.safetensors", "--data", "-"]
+    done = subprocess.run(shell, capture_output=True, text=True)
+    assert done.returncode == 2 and "standard input: it is closed; give a file" in done.stderr
+
+
+def test_names_that_are_no_text(models, tmp_path):
+    """Bytes of a path, and of a prime of a byte model, that are not UTF-8."""
+    path = os.fsencode(tmp_path) + b"/\xff"
+    shutil.copy(models / "bytes.safetensors", path)
+    for encoding in ("utf-8", "ascii"):
+        shell = [sys.executable, "-m", "fastrnn", "inspect", path]
+        done = subprocess.run(shell, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding})
+        assert done.returncode == 0 and rb"/\udcff, " in done.stdout and done.stderr == b""
+    shell = [sys.executable, "-m", "fastrnn", "generate", path, "--prime", b"\xff\xfe", "--length", "20", "--seed", "1"]
+    done = subprocess.run(shell, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8"})
+    text = "".join(LanguageModel.load(models / "bytes.safetensors").generate(20, prime=b"\xff\xfe", temperature=0.8, rng=1))
+    assert done.stdout.decode() == "\ufffd\ufffd" + text + "\n" and done.stderr == b""
 
 
 def test_interrupt_while_reading(models):
@@ -213,6 +239,7 @@ def test_interrupt_while_reading(models):
         (["generate", "{m}/chars.safetensors", "--top-p", "1.5"], "--top-p: expected a number above 0 and up to 1, got '1.5'"),
         (["generate", "{m}/chars.safetensors", "--top-k", "0"], "--top-k: expected an integer of at least 1, got '0'"),
         (["generate", "{m}/chars.safetensors", "--beam", "x"], "--beam: expected an integer"),
+        (["generate", "{m}/chars.safetensors", "--beam", "1001"], "--beam: expected an integer of at least 1 and up to 1000"),
         (["eval", "{m}/chars.safetensors"], "required: --data"),
         (["eval", "{m}/chars.safetensors", "--data", "{m}/none"], "{m}/none: No such file"),
         (["eval", "{m}/chars.safetensors", "--data", "{m}"], "{m}: Is a directory"),
@@ -239,7 +266,7 @@ def test_errors(models, tmp_path, arguments, message):
         (tmp_path / name).write_bytes(data)
     if "--plot" in arguments:
         pytest.importorskip("matplotlib")
-    code, _, err = run(*(word.format(m=models, t=tmp_path) for word in arguments))
+    code, _, err = run_here(*(word.format(m=models, t=tmp_path) for word in arguments))
     message = message.format(m=models, t=tmp_path)
     assert code == 2 and message in err
     assert len(err.splitlines()) == 1 or err.startswith("usage: ")

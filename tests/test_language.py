@@ -1,7 +1,9 @@
 """LanguageModel: what it computes, its files."""
 
+import copy
 import itertools
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -30,6 +32,10 @@ def small_model(seed=0, **options):
         (lambda: small_model(cell="lstn"), ValueError),
         (lambda: small_model(cell=3), TypeError),
         (lambda: small_model(cell="mut1"), ValueError),
+        (lambda: small_model().perplexity(np.array([[1, 2], [3, 4]])), ValueError),
+        (lambda: small_model().perplexity(np.array([1.0, 2.0])), TypeError),
+        (lambda: small_model().perplexity(np.array([1, 99])), ValueError),
+        (lambda: small_model().perplexity([1, 2]), TypeError),
         (lambda: small_model(bidirectional=True), ValueError),
         (lambda: small_model(batch_first=True), ValueError),
         (lambda: small_model(return_cell_states=True), ValueError),
@@ -282,6 +288,20 @@ def test_files_of_every_cell(tmp_path, cell):
     assert again.vocabulary == WORDS and again.layer._config() == model.layer._config()
     assert again.parameters.keys() == model.parameters.keys()
     assert all((again.parameters[name] == array).all() for name, array in model.parameters.items())
+
+
+def test_copies():
+    for model in (cell_model("slstm", WORDS), cell_model("gru", Vocabulary.of("a", "bytes"))):
+        text = list(model.generate(9, prime="The", rng=0))
+        for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            assert repr(again) == repr(model) and again.vocabulary == model.vocabulary
+            assert list(again.generate(9, prime="The", rng=0)) == text
+
+
+def test_embeddings_of_cells_that_add_their_input():
+    assert LanguageModel(WORDS, hidden_size=20, cell="mut2", rng=0).embedding.embedding_dim == 20
+    with pytest.raises(ValueError, match="embedding_dim: expected hidden_size 20, or None, for mut2, got 8"):
+        LanguageModel(WORDS, 8, 20, cell="mut2")
 
 
 def test_options_of_layers_are_kept(tmp_path):

@@ -93,6 +93,7 @@ from .scalars import (
 from .sequences import acyclic, delayed, initialisation, loss_result, pooled, recurrent_layer, tree, truncated
 from .texts import (
     alphabet,
+    embedding_width,
     held_out,
     known_characters,
     known_words,

@@ -66,6 +66,12 @@ def known_characters(unknown, name, what="characters"):
         raise ValueError(f"{name}: expected {what} of the vocabulary, got {listed}")
 
 
+def embedding_width(cell, embedding_dim, hidden_size):
+    """The width of the embedding of a cell that adds its input to its units."""
+    if embedding_dim != hidden_size:
+        raise ValueError(f"embedding_dim: expected hidden_size {hidden_size}, or None, for {cell}, got {embedding_dim}")
+
+
 def one_token(codes, first, name):
     """The number of a text that is a single token of a vocabulary, whose numbers begin with ``first``."""
     if codes.size != 1 or codes[0] < first:

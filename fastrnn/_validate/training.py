@@ -5,11 +5,11 @@ from .messages import described
 from .scalars import integer
 
 
-def codes(value):
+def codes(value, name="codes"):
     """The numbers of a text, ``(N,)``."""
-    array = integer_array(value, "codes")
+    array = integer_array(value, name)
     if array.ndim != 1:
-        raise ValueError(f"codes: expected an array of shape (N,), got {array.shape}")
+        raise ValueError(f"{name}: expected an array of shape (N,), got {array.shape}")
     return array
 
 

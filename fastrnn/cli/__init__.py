@@ -55,30 +55,47 @@ def main(arguments=None, program="fastrnn"):
     int
         The exit code.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file may have any name
     try:
-        arguments = sys.argv[1:] if arguments is None else arguments
-        if arguments[:1] == ["bench"]:  # whose arguments, --help too, are for somebody else
-            options = argparse.Namespace(command=bench.run, arguments=arguments[1:])
-        else:
-            options = _parser(program).parse_args(arguments)
-        code = 0
-        if options.command is None:
-            options.parser.print_help()
-        else:
-            options.program = program
-            code = options.command(options) or 0
-        sys.stdout.flush()
+        code = _run(list(arguments), program)
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code
-    except BrokenPipeError:  # and no second complaint when Python flushes stdout at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        _leave_stdout()
         return 141
     except KeyboardInterrupt as stop:
         print(str(stop) or "stopped", file=sys.stderr)
         return 130
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename is not None else ""
-        print(f"{program}: error: {where}{error.strerror or error}", file=sys.stderr)
-        return 2
+    except MemoryError as error:
+        problem = f"not enough memory{': ' if str(error) else ''}{error}. Choose smaller sizes."
     except CommandError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
-        return 2
+        problem = str(error)
+    except OSError as error:
+        where = error.filename
+        if where is None:  # files have names; it is what is printed that cannot be written
+            where = "standard output"
+            _leave_stdout()
+        problem = f"{where}: {error.strerror or error}"
+    print(f"{program}: error: {problem}", file=sys.stderr)
+    return 2
+
+
+def _run(arguments, program):
+    """The command's exit code."""
+    if arguments[:1] == ["bench"]:  # whose arguments, --help too, are for somebody else
+        return bench.run(argparse.Namespace(arguments=arguments[1:]))
+    options = _parser(program).parse_args(arguments)
+    if options.command is None:
+        options.parser.print_help()
+        return 0
+    options.program = program
+    return options.command(options) or 0
+
+
+def _leave_stdout():
+    """Have no second complaint when Python flushes standard output at its end."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -70,6 +70,8 @@ def load_model(path):
 def read_text(path, tokens="chars"):
     """The text of a file, or of standard input for ``-``: a string with plain newlines; for byte models the bytes."""
     if path == "-":
+        if sys.stdin is None:
+            raise CommandError("standard input: it is closed; give a file.")
         data, path = sys.stdin.buffer.read(), "standard input"
     else:
         with open(path, "rb") as file:

@@ -1,6 +1,7 @@
 """``fastrnn generate``: text of a trained model, as it is made."""
 
 import contextlib
+import os
 import sys
 
 from .common import add_command, add_threads, known_only, load_model, number, read_text, use_threads
@@ -30,7 +31,7 @@ def add(commands):
     add("--top-k", metavar="K", type=positive, help="choose among the K likeliest (default: all)")
     add("--top-p", metavar="P", type=number(float, 0, True, 1),
         help="choose among the likeliest that have this probability together (default: 1, all)")  # fmt: skip
-    add("--beam", metavar="W", type=positive,
+    add("--beam", metavar="W", type=number(int, 1, maximum=1000),
         help="the likeliest text that a search with W texts side by side finds, instead of chance")  # fmt: skip
     add("--seed", metavar="N", type=number(int, 0), help="the same seed gives the same text (default: a new one)")
     add_threads(command)
@@ -44,8 +45,10 @@ def run(options):
     if prime == "-":
         prime = read_text("-", vocabulary.tokens)
         prime = prime.removesuffix(b"\n" if isinstance(prime, bytes) else "\n")
+    elif vocabulary.tokens == "bytes":
+        prime = os.fsencode(prime)
     known_only(vocabulary, prime, "--prime", "Leave it out or replace it.")
-    if hasattr(sys.stdout, "reconfigure"):
+    if hasattr(sys.stdout, "reconfigure"):  # what the terminal cannot show is a question mark
         sys.stdout.reconfigure(errors="replace")
     if options.beam:
         found = model.beam_search(options.length, prime=prime, width=options.beam) if options.length else [("", 0)]

@@ -146,7 +146,7 @@ class LanguageModel:
             Draws masks of dropout; None: the layer's own.
         **options
             Of ``fastrnn.Trainer``: ``schedule``, ``patience``, ``validate_every``, ``checkpoint_every``, ``callbacks``,
-            ``progress``.
+            ``progress`` (True: shows bits per token).
 
         Returns
         -------
@@ -170,7 +170,7 @@ class LanguageModel:
         ' sat on the mat. the'
         """
         from ..optim import Adam
-        from ..training import TextStreams, Trainer, warmup_cosine
+        from ..training import TextStreams, Trainer, progress_display, warmup_cosine
 
         codes = self._codes(text)
         if valid is not None:
@@ -181,6 +181,8 @@ class LanguageModel:
         if epochs is steps is seconds is None:
             epochs = 10
         options.setdefault("schedule", warmup_cosine(learning_rate))
+        if options.get("progress") is True:
+            options["progress"] = progress_display(measure=f"bits/{self.units.removesuffix('s')}", scale=1 / math.log(2))
         trainer = Trainer(
             self, Adam(self.modules, lr=learning_rate), TextStreams(codes, batch_size, seq_length, unit=self.units),
             valid=valid if valid is None else lambda model: model._bits(valid, None, 32, 128) * math.log(2),
@@ -255,7 +257,7 @@ class LanguageModel:
         return 2.0**bits if bits < 1024 else math.inf
 
     def _codes(self, text):
-        return np.asarray(text) if isinstance(text, np.ndarray) else self.vocabulary.encode(text)
+        return _validate.codes(text, "text") if isinstance(text, np.ndarray) else self.vocabulary.encode(text)
 
     def _bits(self, codes, limit, streams, steps):
         """The mean bits of a token, all but the first of each piece."""

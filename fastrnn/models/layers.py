@@ -42,6 +42,8 @@ SQUARE = ("mut1", "mut2")
 def layer_of(cell, sizes, options):
     """The layer of a cell's name, its sizes (input, hidden, layers) and further options."""
     kind, given = LAYERS[_validate.one_of(cell, "cell", LAYERS)]
+    if cell in SQUARE:
+        _validate.embedding_width(cell, *sizes[:2])
     return kind(*sizes, **given, **_validate.language_options(options, cell, given))
 
 
