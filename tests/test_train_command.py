@@ -202,7 +202,7 @@ def test_resume_with_other_settings(trained, tmp_path):
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.kill)])
 def test_killed(kills, text, tmp_path):
     """SIGKILL at random moments, then --resume: every file has the bits of the run that nobody disturbed."""
-    options = ["--data", str(text), *TINY, "--max-epochs", str(3 + kills), "--dropout", "0.2", "--checkpoint-every", "20",
+    options = ["--data", str(text), *TINY, "--max-epochs", str(3 + 3 * kills), "--dropout", "0.2", "--checkpoint-every", "20",
                "--resume"]  # fmt: skip
     whole, folder = tmp_path / "whole", tmp_path / "killed"
     assert run("train", "--checkpoint-dir", whole, *options)[0] == 0

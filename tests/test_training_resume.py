@@ -254,7 +254,7 @@ fr.set_num_threads(1)
 model = small_model(dropout=0.3)
 data = TextStreams(model.vocabulary.encode("abcde fgh\\n" * 400), batch_size=4, seq_length=32)
 trainer = fr.Trainer(model, fr.optim.Adam(model.modules), data, steps=int(sys.argv[3]), max_norm=5.0,
-                     schedule=warmup_cosine(0.02), valid=data, validate_every=20, folder=sys.argv[1], checkpoint_every=7)
+                     schedule=warmup_cosine(0.02), valid=data, validate_every=100, folder=sys.argv[1], checkpoint_every=7)
 if os.path.exists(os.path.join(sys.argv[1], "last.safetensors")):
     trainer.resume()
 trainer.run()
@@ -265,7 +265,7 @@ trainer.run()
 def test_killed(kills, tmp_path):
     """SIGKILL at random moments, then once more to the end: every file has the bits of the run that nobody disturbed."""
     script = [sys.executable, "-c", KILLED]
-    more = [Path(__file__).parent, str(200 + 60 * kills)]
+    more = [Path(__file__).parent, str(300 + 500 * kills)]
     whole, folder = tmp_path / "whole", tmp_path / "killed"
     subprocess.run([*script, whole, *more], check=True)
     killed_and_resumed([*script, folder, *more], folder, kills)
