@@ -304,6 +304,12 @@ def test_embeddings_of_cells_that_add_their_input():
         LanguageModel(WORDS, 8, 20, cell="mut2")
 
 
+def test_loading_draws_nothing(tmp_path, monkeypatch):
+    small_model().save(tmp_path / "model.safetensors")
+    monkeypatch.setattr(np.linalg, "qr", None)
+    LanguageModel.load(tmp_path / "model.safetensors")
+
+
 def test_options_of_layers_are_kept(tmp_path):
     path = tmp_path / "model.safetensors"
     model = small_model(activations=("hard_sigmoid", ("elu", 0.5), "tanh"), skip="output", proj_size=5, zoneout=(0.1, 0.0))

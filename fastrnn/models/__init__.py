@@ -2,6 +2,7 @@
 
     language      LanguageModel: tokens -> the next token
     vocabulary    what tokens there are: characters, words, bytes
+    files         a model in a file
     layers        recurrent layers by the names of their cells
     texts         texts of a folder
 """
