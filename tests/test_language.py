@@ -217,6 +217,17 @@ def test_measures_of_words_and_bytes(tokens):
         assert model.bits_per_character(data, **options) == pytest.approx(nats / np.log(2), rel=1e-12)
 
 
+def test_large_vocabularies_are_measured_in_small_pieces(monkeypatch):
+    """As many logits at a time as there is room for; the result is the same."""
+    model, counts = small_model(), []
+    expected = model.bits_per_character(TEXT)
+    monkeypatch.setattr("fastrnn.models.language.LOGITS", 32 * 11 * 5)
+    head = model.head
+    monkeypatch.setattr(model, "head", lambda y: [counts.append(y.shape), head(y)][1])
+    assert model.bits_per_character(TEXT) == pytest.approx(expected, rel=1e-6)
+    assert max(shape[0] for shape in counts) == 5 and len(counts) == 25
+
+
 def test_perplexity_beyond_all_numbers():
     model = small_model()
     with model.head.edit() as p:

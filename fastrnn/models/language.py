@@ -19,6 +19,8 @@ from . import files
 from .layers import SQUARE, initialise, layer_of, output_width
 from .vocabulary import UNITS, Vocabulary
 
+#: How many logits are computed at a time, when a text is measured: 16 MB of float32.
+LOGITS = 1 << 22
 #: Options of every layer that can be set later.
 RATES = ("input_dropout", "recurrent_dropout", "weight_drop")
 
@@ -212,7 +214,7 @@ class LanguageModel:
         streams : int
             Fewer for a text of less than 64 tokens per piece.
         steps : int
-            Tokens of each piece per call; the result does not depend on it.
+            Tokens of each piece per call, at most; the result does not depend on it.
 
         Returns
         -------
@@ -261,6 +263,7 @@ class LanguageModel:
         streams, steps = _validate.positive_int(streams, "streams"), _validate.positive_int(steps, "steps")
         limit = None if limit is None else _validate.positive_int(limit, "limit")
         streams = max(1, min(streams, codes.size // 64))
+        steps = min(steps, max(1, LOGITS // (streams * len(self.vocabulary))))
         length = _validate.text_length(codes.size, 2, what=self.units) // streams
         pieces = codes[: length * streams].reshape(streams, length).T
         pieces = pieces[: max(2, limit // streams + 1)] if limit else pieces
