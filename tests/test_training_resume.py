@@ -3,15 +3,14 @@
 import errno
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import RUNS, TEXT, assert_same_file, contents, language, own_model, sequences, series, small_model
+from kills import killed_and_resumed
+from runs import RUNS, TEXT, assert_same_file, contents, language, sequences, series, small_model
 
 import fastrnn as fr
 from fastrnn import files
@@ -255,43 +254,21 @@ fr.set_num_threads(1)
 model = small_model(dropout=0.3)
 data = TextStreams(model.vocabulary.encode("abcde fgh\\n" * 400), batch_size=4, seq_length=32)
 trainer = fr.Trainer(model, fr.optim.Adam(model.modules), data, steps=int(sys.argv[3]), max_norm=5.0,
-                     schedule=warmup_cosine(0.02), valid=data, validate_every=20, folder=sys.argv[1], checkpoint_every=7)
+                     schedule=warmup_cosine(0.02), valid=data, validate_every=100, folder=sys.argv[1], checkpoint_every=7)
 if os.path.exists(os.path.join(sys.argv[1], "last.safetensors")):
     trainer.resume()
 trainer.run()
 """
 
 
-def killed_and_resumed(command, folder, kills, rng):
-    """Start a command again and again, kill it at random moments after it has written something, let it end once."""
-    last, stepped = folder / "last.safetensors", []
-    while len(stepped) < kills:
-        before = last.stat().st_ino if last.exists() else None
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        deadline = time.monotonic() + 60
-        while not last.exists() or last.stat().st_ino == before:
-            assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
-            time.sleep(0.001)
-        time.sleep(rng.uniform(0, 0.06))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL, "it must not have been done already"
-        stepped.append(contents(last)[2]["step"])
-        LanguageModel.load(last)
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert stepped == sorted(stepped)
-    return stepped
-
-
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.kill)])
 def test_killed(kills, tmp_path):
     """SIGKILL at random moments, then once more to the end: every file has the bits of the run that nobody disturbed."""
     script = [sys.executable, "-c", KILLED]
-    more = [Path(__file__).parent, str(200 + 60 * kills)]
+    more = [Path(__file__).parent, str(300 + 500 * kills)]
     whole, folder = tmp_path / "whole", tmp_path / "killed"
     subprocess.run([*script, whole, *more], check=True)
-    killed_and_resumed([*script, folder, *more], folder, kills, np.random.default_rng())
+    killed_and_resumed([*script, folder, *more], folder, kills)
     assert {path.name for path in folder.iterdir()} == {"last.safetensors", "best.safetensors"}
     for path in folder.iterdir():
         assert_same_file(path, whole / path.name)

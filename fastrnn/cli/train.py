@@ -97,8 +97,6 @@ def run(options):
     except TrainingDiverged as error:
         remedy = "" if error.data else f", such as --learning-rate {training.settings['learning_rate'] / 4:g}"
         raise CommandError(f"{error}{remedy}. {training.kept()}") from None
-    except FileExistsError as error:
-        raise CommandError(f"{error.filename}: this is a file; --checkpoint-dir wants a folder.") from None
     except OSError as error:
         raise CommandError(f"{error.filename}: {error.strerror}. {training.kept()}") from None
     if trainer.stopping and not trainer.done:
@@ -113,6 +111,8 @@ def run(options):
 def _settled(options, checkpoint):
     """Every setting of the run, and whether it goes on: from the command line, the run to resume, the defaults."""
     given = {name: getattr(options, name) for name in DEFAULTS if getattr(options, name) is not None}
+    if os.path.exists(options.checkpoint_dir) and not os.path.isdir(options.checkpoint_dir):
+        raise CommandError(f"{options.checkpoint_dir}: this is a file; --checkpoint-dir wants a folder.")
     if os.path.exists(checkpoint):
         step, former = _former(checkpoint)
     else:

@@ -339,9 +339,12 @@ class Trainer:
         OSError
             If it cannot be written; it names the file, and the one before is intact.
         """
-        if path is None and self.folder is not None:
-            os.makedirs(self.folder, exist_ok=True)
-        checkpoints.save(self, self._path(path))
+        path = self._path(path)
+        try:
+            checkpoints.save(self, path)
+        except FileNotFoundError:  # the folder is not there yet, or not any more
+            os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+            checkpoints.save(self, path)
         self.saved = self.step
 
     def resume(self, path=None):
