@@ -148,6 +148,17 @@ def test_plot_of_gradient_flow(models, tmp_path, name):
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+def test_folders_of_runs(models, tmp_path):
+    """The best model of a folder, else the one at the end, else the last."""
+    for name in ("last", "model", "best"):
+        model = LanguageModel(Vocabulary.of(TEXT), 8, len(name), 1, rng=0)
+        model.save(tmp_path / f"{name}.safetensors")
+        assert f"hidden_size={len(name)})" in run_here("inspect", tmp_path)[1]
+        expected = "".join(model.generate(9, temperature=0.8, rng=1)) + "\n"
+        assert run_here("generate", tmp_path, "--length", 9, "--seed", 1) == (0, expected, "")
+        assert run_here("eval", tmp_path, "--data", models / "text.txt")[0] == 0
+
+
 # ---- bench --------------------------------------------------------------------------------------
 
 
@@ -252,6 +263,7 @@ def test_interrupt_while_reading(models):
         (["eval", "{m}/text.txt", "--data", "{m}/text.txt"], "MODEL is a file that train or demo wrote"),
         (["inspect", "{m}/text.txt"], "MODEL is a file that fastrnn wrote"),
         (["inspect", "{m}/none"], "No such file"),
+        (["inspect", "{m}"], "{m}: this folder has no best.safetensors, model.safetensors or last.safetensors"),
         (["inspect", "{m}/linear.safetensors", "--plot", "{t}/a.png"], "no recurrent layer whose gradient flow"),
         (["inspect", "{m}/chars.safetensors", "--plot", "{t}/a.xyz"], "--plot {t}/a.xyz:"),
         (["inspect", "{m}/chars.safetensors", "--plot", "{t}/none/a.png"], "No such file"),

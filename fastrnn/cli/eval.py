@@ -2,7 +2,7 @@
 
 import math
 
-from .common import CommandError, add_command, add_threads, known_only, load_model, read_text, use_threads
+from .common import MODEL_HELP, CommandError, add_command, add_threads, known_only, load_model, read_text, use_threads
 
 EXAMPLES = (
     "demo-output/model.safetensors --data program.py",
@@ -18,7 +18,7 @@ def add(commands):
         "Bits are per character of the text for models of words and bytes too, so that they can be compared.", EXAMPLES,
     )  # fmt: skip
     add = command.add_argument
-    add("model", metavar="MODEL", help="a file such as demo-output/model.safetensors, or a checkpoint")
+    add("model", metavar="MODEL", help=MODEL_HELP)
     add("--data", metavar="FILE", required=True, help="a text in UTF-8, for a model of bytes any file; - reads standard input")
     add("--replace-unknown", action="store_true",
         help="count characters that the model does not know as its unknown one (words always are)")  # fmt: skip
