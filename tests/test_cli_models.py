@@ -96,7 +96,7 @@ def test_eval_of_unknown_text(models):
 def test_eval_of_any_bytes(models, tmp_path):
     (tmp_path / "data").write_bytes(bytes(range(256)))
     code, out, err = run_here("eval", models / "bytes.safetensors", "--data", tmp_path / "data")
-    assert code == 0 and "256 bytes" in out
+    assert code == 0 and "data, 256 bytes\n" in out and " per byte" in out and "character" not in out
 
 
 # ---- inspect ------------------------------------------------------------------------------------

@@ -233,6 +233,9 @@ def test_perplexity_beyond_all_numbers():
     with model.head.edit() as p:
         p["bias"][1] = 1e6
     assert model.perplexity("b" * 20) == np.inf
+    with model.head.edit() as p:
+        p["bias"][1] = np.nan
+    assert np.isnan(model.perplexity("ab")) and np.isnan(model.bits_per_character("ab"))
 
 
 @pytest.mark.parametrize("tokens", ["chars", "words", "bytes"])

@@ -253,7 +253,7 @@ class LanguageModel:
         4.0
         """
         bits = self._bits(self._codes(text), limit, streams, steps)
-        return 2.0**bits if bits < 1024 else math.inf
+        return math.inf if bits >= 1024 else 2.0**bits
 
     def _codes(self, text):
         return _validate.codes(text, "text") if isinstance(text, np.ndarray) else self.vocabulary.encode(text)
