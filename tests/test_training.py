@@ -365,6 +365,18 @@ def test_diverged_data_and_loss():
     assert_diverges(run, "loss became inf at step 4 .*: all parameters and inputs are finite, but not what the loss makes")
 
 
+@pytest.mark.parametrize("every", [2, 100])
+def test_an_overflow_is_not_kept(every, tmp_path):
+    """A step that ends in infinities does not replace the checkpoint before it, nor does the end of the run."""
+    run = series(folder=tmp_path, checkpoint_every=every, schedule=lambda progress: 1e38 if progress > 0.9 else 0.01, max_norm=1.0)
+    run.optimizer.weight_decay = 1e3
+    run.save()
+    with pytest.raises(TrainingDiverged, match="the parameter 0.weight_ih_l0 is not finite after step 10; try a smaller"):
+        run.run()
+    kept = fr.load(tmp_path / "last.safetensors")
+    assert all(np.isfinite(array).all() for array in kept.parameters.values())
+
+
 # ---------------------------------------------------------------- data
 
 

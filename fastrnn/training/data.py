@@ -54,11 +54,33 @@ class Batch(NamedTuple):
 
 
 class Source:
-    """What sources of data share, and what one of one's own may leave out."""
+    """What sources of data share, and what one of one's own may leave out.
 
-    unit = "targets"  # what is counted
-    batch_first = False
-    carries = False  # whether batches go on where the one before ended
+    Attributes
+    ----------
+    unit : str
+        What is counted, in what is shown.
+    batch_first : bool
+        Whether batches are ``(B, T, ...)``.
+    carries : bool
+        Whether a batch goes on where the one before ended, so that states are carried.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastrnn.training import Batch, Source
+    >>> class Noise(Source):
+    ...     def __len__(self):
+    ...         return 100
+    ...     def batch(self, step):
+    ...         x = np.random.default_rng(step).standard_normal((20, 8, 1))
+    ...         return Batch(x, x.cumsum(axis=0), size=160)
+    >>> Noise().batch(3).x.shape
+    (20, 8, 1)
+    """
+
+    unit = "targets"
+    batch_first = carries = False
 
     def __len__(self):
         """Steps of an epoch."""

@@ -4,7 +4,7 @@ import numpy as np
 
 
 class TrainingDiverged(ArithmeticError):
-    """The loss or a gradient is not finite; nothing has been changed by the step.
+    """The loss, a gradient or a parameter is not finite.
 
     Attributes
     ----------
@@ -57,6 +57,14 @@ def explained(step, epoch, loss, parameters, batch):
         return TrainingDiverged(f"{said}: {what}; {ADVICE}, or clipping", step=step, parameter=name)
     problem = f"all parameters and inputs are finite, but not what the loss makes of the output; {ADVICE}"
     return TrainingDiverged(f"{said}: {problem}", step=step)
+
+
+def overflowed(step, parameters):
+    """The ``TrainingDiverged`` of parameters that a step has made infinite or NaN, or None."""
+    name = _first(parameters, "_views")
+    if name is None:
+        return None
+    return TrainingDiverged(f"the parameter {name} is not finite after step {step}; {ADVICE}", step=step, parameter=name)
 
 
 def _first(parameters, views):

@@ -17,7 +17,7 @@ from ..optim import Optimizer, ReduceOnPlateau, Schedule, clip_grad_norm, clip_g
 from ..params import Module
 from . import checkpoints
 from .calls import Caller, leaves, named, parts, spread
-from .divergence import explained
+from .divergence import explained, overflowed
 from .history import History
 from .progress import display_for
 
@@ -192,7 +192,8 @@ class Trainer:
         ------
         TrainingDiverged
             If the loss or a gradient is NaN or infinite: at which step and in which parameter. Weights, optimiser,
-            schedule, generators and history are those before that step.
+            schedule, generators and history are those before that step. Also if a parameter is, when a checkpoint is
+            to be written: the one before stays.
         OSError
             If a checkpoint cannot be written; it names the file, and the one before is intact.
         """
@@ -215,7 +216,7 @@ class Trainer:
             if self.done and begin < self.step != self._validated_at:  # the time was up between two steps
                 self.validate()
         if self.folder is not None and self.saved != self.step:
-            self.save()
+            self._save_if_finite()
 
     def _prepare_folder(self):
         if self.folder is not None:
@@ -226,8 +227,15 @@ class Trainer:
     def _checkpoint_if_due(self):
         due = self.step % self.checkpoint_every == 0 if self.checkpoint_every else self.validated
         if self.folder is not None and due:
-            self.save()
+            self._save_if_finite()
             self._tick()
+
+    def _save_if_finite(self):
+        """A step may have overflowed: that is not to take the place of a good checkpoint."""
+        error = overflowed(self.step, self._parameters | self._loss_parameters)
+        if error is not None:
+            raise error
+        self.save()
 
     def _train_step(self):
         batch = self.data.batch(self.step)
