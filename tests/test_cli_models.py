@@ -52,7 +52,8 @@ def test_prime_from_standard_input(models):
 
 def test_words_follow_the_prime_with_one_space(models):
     path = models / "words.safetensors"
-    outs = [run_here("generate", path, "--prime", prime, "--length", 5, "--seed", 1)[1] for prime in ("four  five ", "four five")]
+    options = ["--length", 5, "--seed", 1]
+    outs = [run_here("generate", path, "--prime", prime, *options)[1] for prime in ("four  five ", "four five")]
     assert outs[0] == outs[1] and outs[0].startswith("four five") and "  " not in outs[0]
 
 
@@ -199,7 +200,7 @@ def test_nobody_reads(models, command):
     assert process.stderr.read() == "" and process.wait(timeout=60) == 141
 
 
-@pytest.mark.parametrize("command", [["info"], ["inspect", "{models}/chars.safetensors"], ["generate", "{models}/chars.safetensors"]])
+@pytest.mark.parametrize("command", [["info"], *([name, "{models}/chars.safetensors"] for name in ("inspect", "generate"))])
 def test_full_disks_and_closed_streams(models, command):
     words = [word.format(models=models) for word in command]
     with open("/dev/full", "w") as full:

@@ -22,7 +22,8 @@ def add(commands):
     add = command.add_argument
     add("model", metavar="MODEL", help="a file of fastrnn.save, of LanguageModel.save, a checkpoint, or the folder of a run")
     add("--plot", metavar="FILE", help="draw how a gradient at the last step flows back through the steps (.png, .svg, .pdf)")
-    add("--steps", metavar="T", type=number(int, 2, maximum=100_000), default=100, help="steps of the plot (default: %(default)s)")
+    add("--steps", metavar="T", type=number(int, 2, maximum=100_000), default=100,
+        help="steps of the plot (default: %(default)s)")  # fmt: skip
 
 
 def run(options):

@@ -1,4 +1,4 @@
-"""Ready-made models. Not imported by ``import fastrnn``.
+"""Ready-made models. ``import fastrnn`` does not import them; ``fastrnn.models`` and ``fastrnn.LanguageModel`` do.
 
     language      LanguageModel: tokens -> the next token
     vocabulary    what tokens there are: characters, words, bytes
