@@ -173,7 +173,7 @@ def test_help(arguments):
         (["nothing"], "invalid choice: 'nothing'"),
         (["generate"], "MODEL"),
         (["generate", "{tmp}/none.safetensors"], "none.safetensors: No such file"),
-        (["generate", "{tmp}"], "{tmp}: Is a directory"),
+        (["generate", "{tmp}"], "{tmp}: this folder has no best.safetensors, model.safetensors or last.safetensors"),
         (["generate", __file__], "is a file that train or demo wrote"),
         (["generate", "{model}", "--prime", "d\u00e9f"], "--prime: '\u00e9' (U+00E9) at line 1, column 2 is not among the 96 characters"),
         (["generate", "{model}", "--length", "-1"], "--length: expected an integer of at least 0, got '-1'"),

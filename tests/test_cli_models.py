@@ -52,7 +52,8 @@ def test_prime_from_standard_input(models):
 
 def test_words_follow_the_prime_with_one_space(models):
     path = models / "words.safetensors"
-    outs = [run_here("generate", path, "--prime", prime, "--length", 5, "--seed", 1)[1] for prime in ("four  five ", "four five")]
+    options = ["--length", 5, "--seed", 1]
+    outs = [run_here("generate", path, "--prime", prime, *options)[1] for prime in ("four  five ", "four five")]
     assert outs[0] == outs[1] and outs[0].startswith("four five") and "  " not in outs[0]
 
 
@@ -96,7 +97,7 @@ def test_eval_of_unknown_text(models):
 def test_eval_of_any_bytes(models, tmp_path):
     (tmp_path / "data").write_bytes(bytes(range(256)))
     code, out, err = run_here("eval", models / "bytes.safetensors", "--data", tmp_path / "data")
-    assert code == 0 and "256 bytes" in out
+    assert code == 0 and "data, 256 bytes\n" in out and " per byte" in out and "character" not in out
 
 
 # ---- inspect ------------------------------------------------------------------------------------
@@ -148,6 +149,17 @@ def test_plot_of_gradient_flow(models, tmp_path, name):
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+def test_folders_of_runs(models, tmp_path):
+    """The best model of a folder, else the one at the end, else the last."""
+    for name in ("last", "model", "best"):
+        model = LanguageModel(Vocabulary.of(TEXT), 8, len(name), 1, rng=0)
+        model.save(tmp_path / f"{name}.safetensors")
+        assert f"hidden_size={len(name)})" in run_here("inspect", tmp_path)[1]
+        expected = "".join(model.generate(9, temperature=0.8, rng=1)) + "\n"
+        assert run_here("generate", tmp_path, "--length", 9, "--seed", 1) == (0, expected, "")
+        assert run_here("eval", tmp_path, "--data", models / "text.txt")[0] == 0
+
+
 # ---- bench --------------------------------------------------------------------------------------
 
 
@@ -188,7 +200,7 @@ def test_nobody_reads(models, command):
     assert process.stderr.read() == "" and process.wait(timeout=60) == 141
 
 
-@pytest.mark.parametrize("command", [["info"], ["inspect", "{models}/chars.safetensors"], ["generate", "{models}/chars.safetensors"]])
+@pytest.mark.parametrize("command", [["info"], *([name, "{models}/chars.safetensors"] for name in ("inspect", "generate"))])
 def test_full_disks_and_closed_streams(models, command):
     words = [word.format(models=models) for word in command]
     with open("/dev/full", "w") as full:
@@ -252,6 +264,7 @@ def test_interrupt_while_reading(models):
         (["eval", "{m}/text.txt", "--data", "{m}/text.txt"], "MODEL is a file that train or demo wrote"),
         (["inspect", "{m}/text.txt"], "MODEL is a file that fastrnn wrote"),
         (["inspect", "{m}/none"], "No such file"),
+        (["inspect", "{m}"], "{m}: this folder has no best.safetensors, model.safetensors or last.safetensors"),
         (["inspect", "{m}/linear.safetensors", "--plot", "{t}/a.png"], "no recurrent layer whose gradient flow"),
         (["inspect", "{m}/chars.safetensors", "--plot", "{t}/a.xyz"], "--plot {t}/a.xyz:"),
         (["inspect", "{m}/chars.safetensors", "--plot", "{t}/none/a.png"], "No such file"),

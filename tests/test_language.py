@@ -217,11 +217,25 @@ def test_measures_of_words_and_bytes(tokens):
         assert model.bits_per_character(data, **options) == pytest.approx(nats / np.log(2), rel=1e-12)
 
 
+def test_large_vocabularies_are_measured_in_small_pieces(monkeypatch):
+    """As many logits at a time as there is room for; the result is the same."""
+    model, counts = small_model(), []
+    expected = model.bits_per_character(TEXT)
+    monkeypatch.setattr("fastrnn.models.language.LOGITS", 32 * 11 * 5)
+    head = model.head
+    monkeypatch.setattr(model, "head", lambda y: [counts.append(y.shape), head(y)][1])
+    assert model.bits_per_character(TEXT) == pytest.approx(expected, rel=1e-6)
+    assert max(shape[0] for shape in counts) == 5 and len(counts) == 25
+
+
 def test_perplexity_beyond_all_numbers():
     model = small_model()
     with model.head.edit() as p:
         p["bias"][1] = 1e6
     assert model.perplexity("b" * 20) == np.inf
+    with model.head.edit() as p:
+        p["bias"][1] = np.nan
+    assert np.isnan(model.perplexity("ab")) and np.isnan(model.bits_per_character("ab"))
 
 
 @pytest.mark.parametrize("tokens", ["chars", "words", "bytes"])
@@ -302,6 +316,12 @@ def test_embeddings_of_cells_that_add_their_input():
     assert LanguageModel(WORDS, hidden_size=20, cell="mut2", rng=0).embedding.embedding_dim == 20
     with pytest.raises(ValueError, match="embedding_dim: expected hidden_size 20, or None, for mut2, got 8"):
         LanguageModel(WORDS, 8, 20, cell="mut2")
+
+
+def test_loading_draws_nothing(tmp_path, monkeypatch):
+    small_model().save(tmp_path / "model.safetensors")
+    monkeypatch.setattr(np.linalg, "qr", None)
+    LanguageModel.load(tmp_path / "model.safetensors")
 
 
 def test_options_of_layers_are_kept(tmp_path):

@@ -13,6 +13,12 @@ import signal
 import sys
 
 
+#: What train and demo write into their folders, the one to use first.
+MODELS = ("best.safetensors", "model.safetensors", "last.safetensors")
+#: What a command says of its argument MODEL.
+MODEL_HELP = "a file such as demo-output/model.safetensors, a checkpoint, or the folder of a run of train or demo"
+
+
 class CommandError(Exception):
     """What the user did wrong or what is missing, and what to do; ends the command."""
 
@@ -56,10 +62,21 @@ def use_threads(count):
         set_num_threads(min(count, 1024))
 
 
+def model_file(path):
+    """The file of a model: the one given, or the best in a folder of train or demo."""
+    if not os.path.isdir(path):
+        return path
+    for name in MODELS:
+        if os.path.isfile(os.path.join(path, name)):
+            return os.path.join(path, name)
+    raise CommandError(f"{path}: this folder has no {', '.join(MODELS[:-1])} or {MODELS[-1]}; give a model's file.")
+
+
 def load_model(path):
-    """The language model of a file."""
+    """The language model of a file, or of a folder of train or demo."""
     from ..models import LanguageModel
 
+    path = model_file(path)
     try:
         return LanguageModel.load(path)
     except ValueError as error:

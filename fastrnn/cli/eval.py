@@ -2,7 +2,7 @@
 
 import math
 
-from .common import CommandError, add_command, add_threads, known_only, load_model, read_text, use_threads
+from .common import MODEL_HELP, CommandError, add_command, add_threads, known_only, load_model, read_text, use_threads
 
 EXAMPLES = (
     "demo-output/model.safetensors --data program.py",
@@ -18,7 +18,7 @@ def add(commands):
         "Bits are per character of the text for models of words and bytes too, so that they can be compared.", EXAMPLES,
     )  # fmt: skip
     add = command.add_argument
-    add("model", metavar="MODEL", help="a file such as demo-output/model.safetensors, or a checkpoint")
+    add("model", metavar="MODEL", help=MODEL_HELP)
     add("--data", metavar="FILE", required=True, help="a text in UTF-8, for a model of bytes any file; - reads standard input")
     add("--replace-unknown", action="store_true",
         help="count characters that the model does not know as its unknown one (words always are)")  # fmt: skip
@@ -37,17 +37,25 @@ def run(options):
     codes = vocabulary.encode(text)
     if codes.size < 2:
         raise CommandError(f"{where}: it has {codes.size} {model.units}, too few to measure; give a longer text.")
-    bits = model.bits_per_character(text, streams=1 if options.exact else 32)
-    length = len(text)
-    if isinstance(text, bytes):  # characters where it is a text
-        length = len(text.decode("utf-8", "replace"))
-        bits *= len(text) / length
-    per_token = bits * length / codes.size
+    perplexity = model.perplexity(text, streams=1 if options.exact else 32)
+    per_token = math.log2(perplexity)
     unit = model.units.removesuffix("s")
-    size = f"{length:,} characters" + ("" if unit == "character" else f", {codes.size:,} {model.units}")
+    per = {unit: per_token}
+    size = f"{codes.size:,} {model.units}"
+    length = _characters(text)
+    if length and unit != "character":
+        per = {"character": per_token * codes.size / length, unit: per_token}
+        size = f"{length:,} characters, {size}"
     print(f"Text:        {where}, {size}")
     if unknown := int((codes < vocabulary.first).sum()):
         print(f"Unknown:     {unknown:,} {model.units}, {unknown / codes.size:.2%}, all counted as one and the same")
-    print(f"Bits:        {bits:.4f} per character" + ("" if unit == "character" else f", {per_token:.4f} per {unit}"))
-    perplexity = 2.0**per_token if per_token < 1024 else math.inf
+    print("Bits:        " + ", ".join(f"{bits:.4f} per {what}" for what, bits in per.items()))
     print(f"Perplexity:  {perplexity:.4f} per {unit}, of {len(vocabulary):,}")
+
+
+def _characters(text):
+    """How many characters a text has; None for bytes that are none."""
+    try:
+        return len(text if isinstance(text, str) else text.decode())
+    except UnicodeDecodeError:
+        return None

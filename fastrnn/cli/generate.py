@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 
-from .common import add_command, add_threads, known_only, load_model, number, read_text, use_threads
+from .common import MODEL_HELP, add_command, add_threads, known_only, load_model, number, read_text, use_threads
 
 EXAMPLES = (
     "demo-output/model.safetensors --prime 'def ' --length 300 --seed 1",
@@ -22,7 +22,7 @@ def add(commands):
     )  # fmt: skip
     add = command.add_argument
     positive = number(int, 1)
-    add("model", metavar="MODEL", help="a file such as demo-output/model.safetensors, or a checkpoint")
+    add("model", metavar="MODEL", help=MODEL_HELP)
     add("--prime", metavar="TEXT", default="", help="what the text begins with (default: nothing); - reads standard input")
     add("--length", metavar="N", type=number(int, 0), default=500,
         help="characters (words, bytes) to write (default: %(default)s)")  # fmt: skip

@@ -4,7 +4,7 @@ import json
 import os
 from inspect import signature
 
-from .common import CommandError, add_command, installed, number
+from .common import CommandError, add_command, installed, model_file, number
 
 EXAMPLES = (
     "demo-output/model.safetensors",
@@ -20,9 +20,10 @@ def add(commands):
         "layers and parameters, with their sizes and norms.", EXAMPLES,
     )  # fmt: skip
     add = command.add_argument
-    add("model", metavar="MODEL", help="a file of fastrnn.save, of LanguageModel.save, or a checkpoint")
+    add("model", metavar="MODEL", help="a file of fastrnn.save, of LanguageModel.save, a checkpoint, or the folder of a run")
     add("--plot", metavar="FILE", help="draw how a gradient at the last step flows back through the steps (.png, .svg, .pdf)")
-    add("--steps", metavar="T", type=number(int, 2, maximum=100_000), default=100, help="steps of the plot (default: %(default)s)")
+    add("--steps", metavar="T", type=number(int, 2, maximum=100_000), default=100,
+        help="steps of the plot (default: %(default)s)")  # fmt: skip
 
 
 def run(options):
@@ -30,6 +31,7 @@ def run(options):
     from ..models import LanguageModel
     from ..serialize import load, read_safetensors
 
+    options.model = model_file(options.model)
     try:
         model = load(options.model)
     except ValueError as error:

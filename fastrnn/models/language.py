@@ -2,10 +2,10 @@
 
     LanguageModel    the model: logits, gradients, perplexity, text, one file
 
-Imports numpy, the public layers, losses, ``decoding`` and ``serialize``; the training loop when it fits.
+Imports numpy, the public layers, losses, ``decoding`` and the other modules of this package; the training loop when it
+fits.
 """
 
-import json
 import math
 
 import numpy as np
@@ -15,14 +15,12 @@ from ..blocks import Embedding, Linear
 from ..decoding import beam_search, draw, log_softmax
 from ..losses import cross_entropy
 from ..params import restoring
-from ..serialize import TRAINING, read_safetensors, write_safetensors
+from . import files
 from .layers import SQUARE, initialise, layer_of, output_width
-from .vocabulary import UNITS, Vocabulary, restored
+from .vocabulary import UNITS, Vocabulary
 
-FORMAT = "fastrnn-language-model"
-VERSION = "2"
-#: Versions that can be read; in the first the cell was an LSTM, the vocabulary one of characters.
-VERSIONS = ("1", VERSION)
+#: How many logits are computed at a time, when a text is measured: 16 MB of float32.
+LOGITS = 1 << 22
 #: Options of every layer that can be set later.
 RATES = ("input_dropout", "recurrent_dropout", "weight_drop")
 
@@ -83,7 +81,8 @@ class LanguageModel:
         self.embedding = Embedding(len(vocabulary), embedding_dim, dtype=dtype, rng=rng)
         self.layer = layer_of(cell, (embedding_dim, hidden_size, num_layers), options)
         self.head = Linear(output_width(self.layer), len(vocabulary), dtype=dtype, rng=rng)
-        initialise(self.layer, rng)
+        if not restoring.active():
+            initialise(self.layer, rng)
 
     @property
     def modules(self):
@@ -215,7 +214,7 @@ class LanguageModel:
         streams : int
             Fewer for a text of less than 64 tokens per piece.
         steps : int
-            Tokens of each piece per call; the result does not depend on it.
+            Tokens of each piece per call, at most; the result does not depend on it.
 
         Returns
         -------
@@ -254,7 +253,7 @@ class LanguageModel:
         4.0
         """
         bits = self._bits(self._codes(text), limit, streams, steps)
-        return 2.0**bits if bits < 1024 else math.inf
+        return math.inf if bits >= 1024 else 2.0**bits
 
     def _codes(self, text):
         return _validate.codes(text, "text") if isinstance(text, np.ndarray) else self.vocabulary.encode(text)
@@ -264,6 +263,7 @@ class LanguageModel:
         streams, steps = _validate.positive_int(streams, "streams"), _validate.positive_int(steps, "steps")
         limit = None if limit is None else _validate.positive_int(limit, "limit")
         streams = max(1, min(streams, codes.size // 64))
+        steps = min(steps, max(1, LOGITS // (streams * len(self.vocabulary))))
         length = _validate.text_length(codes.size, 2, what=self.units) // streams
         pieces = codes[: length * streams].reshape(streams, length).T
         pieces = pieces[: max(2, limit // streams + 1)] if limit else pieces
@@ -421,13 +421,7 @@ class LanguageModel:
         OSError
             If the file cannot be written.
         """
-        described = {
-            "format": FORMAT,
-            "format_version": VERSION,
-            "configuration": json.dumps(self._config()),
-            "vocabulary": json.dumps(self.vocabulary.described()),
-        }
-        write_safetensors(path, {**self.parameters, **(tensors or {})}, {**described, **(metadata or {})})
+        files.write(self, path, tensors or {}, metadata or {})
 
     @classmethod
     def load(cls, path):
@@ -445,31 +439,7 @@ class LanguageModel:
     @classmethod
     def read(cls, path):
         """``model, tensors, metadata`` of a file: what ``save`` was given."""
-        tensors, metadata = read_safetensors(_validate.path(path))
-        if metadata.get("format") != FORMAT:
-            _validate.refuse_file(path, "it is not a fastrnn language model")
-        if metadata.get("format_version") not in VERSIONS:
-            found, known = metadata.get("format_version"), " or ".join(map(repr, VERSIONS))
-            _validate.refuse_file(path, f"format_version is {found!r}, expected {known}")
-        own = {k: a for k, a in tensors.items() if not k.startswith(TRAINING)}
-        try:
-            return cls._restored(own, metadata), {k: tensors[k] for k in tensors.keys() - own}, metadata
-        except (KeyError, TypeError, ValueError, OverflowError, MemoryError, RecursionError) as error:
-            problem = f"{type(error).__name__}: {error}"
-        _validate.refuse_file(path, problem)
-
-    @classmethod
-    def _restored(cls, tensors, metadata):
-        """The model of checked tensors and unchecked metadata."""
-        vocabulary = restored(json.loads(metadata["vocabulary"]))
-        configuration = json.loads(metadata["configuration"])
-        with restoring(sum(array.size for array in tensors.values())):
-            model = cls(vocabulary, **configuration)
-        _validate.state_arrays(tensors, {k: a.shape for k, a in model.parameters.items()}, "tensors")
-        for name in ("embedding", "layer", "head"):
-            of_module = {k.split(".", 1)[1]: a for k, a in tensors.items() if k.startswith(f"{name}.")}
-            getattr(model, name).load_state_dict(of_module)
-        return model
+        return files.read(cls, path)
 
     def __repr__(self):
         count = sum(array.size for array in self.parameters.values())
