@@ -55,7 +55,7 @@ def sequences(seed=0, **options):
     model = fr.Sequential(fr.Dropout(0.2, rng=seed), fr.LSTM(3, 6, rng=seed), fr.Linear(6, 1, rng=seed))
     optimizer = fr.optim.SGD(model, lr=0.5, momentum=0.9)
     schedule = fr.optim.ReduceOnPlateau(optimizer, factor=0.5, patience=0)
-    options = {"epochs": 4, "valid": Sequences(*ragged(5, seed=1), 2, rng=seed), "patience": 2, "validate_every": 2,
+    options = {"epochs": 8, "valid": Sequences(*ragged(5, seed=1), 2, rng=seed), "patience": 2, "validate_every": 2,
                "schedule": schedule, "clip_value": 0.1} | options  # fmt: skip
     return fr.Trainer(model, optimizer, Sequences(*ragged(), 5, rng=seed), loss=fr.losses.mse_loss, **options)
 

@@ -398,19 +398,21 @@ def test_sequences_are_all_there(batch_size):
     data, twin = (Sequences(inputs, [x + 1 for x in inputs], batch_size, rng=3) for _ in range(2))
     orders, steps = [], len(data)
     for epoch in range(2):
-        order, padding = [], 0
+        order, padding, longest = [], 0, []
         for step in range(steps):
             batch, same = data.batch(epoch * steps + step), twin.batch(epoch * steps + step)
             assert_same_bits("x", batch.x, same.x)
             columns = [batch.x[:length, b] for b, length in enumerate(batch.lengths)]
             assert batch.target.tolist() == (batch.x + 1)[batch.select].tolist() and len(batch.target) == batch.size
             assert not batch.x[~batch.select].any() and batch.size == batch.lengths.sum()
+            longest.append(batch.lengths.max())
             order += [int(column[0]) % 1000 for column in columns]
             for i, column in zip(order[-len(columns) :], columns):
                 assert column.tolist() == inputs[i].tolist()
             padding += batch.x.size - batch.size
         assert sorted(order) == list(range(450))
         assert padding < 0.05 * sum(map(len, inputs)) or batch_size == 500
+        assert (np.diff(longest) < 0).any() or steps == 1
         orders.append(order)
     assert orders[0] != orders[1]
     back = data.batch(0)  # any step at any time

@@ -28,7 +28,7 @@ def test_resumed_after_every_step(name, tmp_path):
     whole.callbacks.append(lambda run: run.save(tmp_path / f"{run.step}.safetensors"))
     RUNS[name](folder=tmp_path / "whole").save(tmp_path / "0.safetensors")  # before the first
     whole.run()
-    assert whole.step >= 6
+    assert whole.step >= 6 and whole.stopped_early == (name == "sequences")
     for step in range(whole.step + 1):
         folder = tmp_path / f"from {step}"
         run = RUNS[name](seed=7, folder=folder)
@@ -41,6 +41,8 @@ def test_resumed_after_every_step(name, tmp_path):
             (folder / "best.safetensors").write_bytes(best.read_bytes())
         run.run()
         run.save()  # where nothing was left to do, too
+        for attribute in ("step", "epoch", "seen", "loss", "valid_loss", "best", "bad", "notes", "stopped_early"):
+            assert getattr(run, attribute) == getattr(whole, attribute), attribute
         for file in ("last.safetensors", "best.safetensors"):
             assert_same_file(folder / file, tmp_path / "whole" / file)
 

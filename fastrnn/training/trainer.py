@@ -276,9 +276,8 @@ class Trainer:
         """Limit the gradients; their norm, before it is limited."""
         if self.clip_value is not None:
             norm = clip_grad_norm(self.optimizer._leaves, sys.float_info.max)
-            if math.isfinite(norm):  # an infinite gradient is not to pass as a large one
-                clip_grad_value(self.optimizer._leaves, self.clip_value)
-            if self.max_norm is None or not math.isfinite(norm):
+            clip_grad_value(self.optimizer._leaves, self.clip_value)
+            if self.max_norm is None or not math.isfinite(norm):  # an infinity is not to pass as a large number
                 return norm
         return clip_grad_norm(self.optimizer._leaves, self.max_norm or sys.float_info.max)
 
