@@ -90,15 +90,14 @@ def own_model(seed=0, **options):
 
 
 RUNS = {run.__name__: run for run in (language, sequences, series, adaptive, own_model)}
-CLOCK = ("elapsed", "training.history.seconds")
+CLOCK = ("elapsed", "seconds")
 
 
 def contents(path):
-    """Tensors and metadata of a file, without what depends on the clock."""
+    """Tensors, metadata and run of a file, without what depends on the clock."""
     tensors, metadata = read_safetensors(path)
     run = json.loads(metadata.pop("training", "{}"))
     for name in CLOCK:
-        tensors.pop(name, None)
         run.pop(name, None)
     return tensors, metadata, run
 

@@ -41,6 +41,7 @@ def test_resumed_after_every_step(name, tmp_path):
             (folder / "best.safetensors").write_bytes(best.read_bytes())
         run.run()
         run.save()  # where nothing was left to do, too
+        assert run.history["seconds"].size == whole.history["seconds"].size
         for attribute in ("step", "epoch", "seen", "loss", "valid_loss", "best", "bad", "notes", "stopped_early"):
             assert getattr(run, attribute) == getattr(whole, attribute), attribute
         for file in ("last.safetensors", "best.safetensors"):
