@@ -9,6 +9,7 @@ import fastrnn as fr
 from fastrnn.models import LanguageModel, Vocabulary
 from fastrnn.serialize import read_safetensors
 from fastrnn.training import Sequences, Streams, TextStreams, warmup_cosine
+from fastrnn.training.calls import named, parts
 
 TEXT = "abcde fgh\n" * 40
 
@@ -109,3 +110,8 @@ def assert_same_file(ours, theirs):
     for name, array in tensors.items():
         assert_same_bits(name, array, expected[name])
     assert rest == others
+
+
+def parameters_of(model):
+    """Copies by name."""
+    return {name: leaf._views[own].copy() for name, (leaf, own) in named(parts(model)).items()}
