@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from runs import RUNS, language, parameters_of, ragged, sequences, series
+from runs import RUNS, parameters_of, ragged, sequences, series
 from tolerance import assert_same_bits
 
 import fastrnn as fr

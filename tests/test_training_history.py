@@ -5,7 +5,6 @@ import math
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from runs import language, sequences, series
 from tolerance import assert_same_bits

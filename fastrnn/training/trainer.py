@@ -8,7 +8,6 @@ import os
 import sys
 import time
 
-import numpy as np
 
 from .. import _validate
 from ..files import remove_leftovers
