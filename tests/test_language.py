@@ -238,19 +238,30 @@ def test_perplexity_beyond_all_numbers():
     assert np.isnan(model.perplexity("ab")) and np.isnan(model.bits_per_character("ab"))
 
 
+@pytest.mark.parametrize("prime", ["one (", "one", "five."])
 @pytest.mark.parametrize("tokens", ["chars", "words", "bytes"])
-def test_generated_pieces_are_the_text(tokens):
+def test_generated_pieces_are_the_text(tokens, prime):
     """What is streamed after a prime, and the prime, are what all numbers together decode to."""
     text = "one (two) three,\nfour \u20ac five. " * 3
     vocabulary = Vocabulary.of(text, tokens)
     model = LanguageModel(vocabulary, 8, 16, 1, rng=3)
-    pieces = list(model.generate(30, prime="one (", rng=1))
+    pieces = list(model.generate(30, prime=prime, rng=1))
     assert len(pieces) in (30, 31)
-    whole = "one (" + "".join(pieces)
+    whole = prime + "".join(pieces)
     if tokens != "bytes":  # whose text at random is not UTF-8
         codes = vocabulary.encode(whole)
-        assert vocabulary.decode(codes) == whole and codes.size == 30 + vocabulary.encode("one (").size
+        assert vocabulary.decode(codes) == whole and codes.size == 30 + vocabulary.encode(prime).size
         assert 0 not in codes
+        found = model.beam_search(5, prime=prime, width=2)[0][0]
+        assert vocabulary.encode(prime + found).size == 5 + vocabulary.encode(prime).size
+
+
+def test_a_character_that_is_cut_off():
+    model = LanguageModel(Vocabulary.of("a", "bytes"), 8, 16, 1, rng=3)
+    with model.head.edit() as p:
+        p["bias"][0xE2] = 100  # the first of three
+    assert list(model.generate(2)) == ["", "\ufffd", "\ufffd"]
+    assert model.beam_search(2, width=1)[0][0] == "\ufffd\ufffd"
 
 
 def test_beam_search():
@@ -393,6 +404,9 @@ def test_learns_a_repeating_text():
     model = small_model()
     trainer = model.fit(TEXT, steps=200, **FIT)
     assert trainer.step == 200 and trainer.loss < 0.15
+    assert trainer.max_norm == 5.0 and trainer.data.unit == "characters"
+    assert trainer.history["learning_rate"].max() == pytest.approx(0.02, rel=0.01)
+    assert model.fit(TEXT, steps=0, max_norm=None).max_norm is None
     assert model.bits_per_character(TEXT) < 0.1 and model.perplexity(TEXT) < 1.1
     assert "".join(model.generate(20, prime="abcde fgh\n", temperature=0)) == TEXT[:20]
 
