@@ -97,6 +97,26 @@ def test_every_cell(cell, tmp_path, here):
     assert fr.load(tmp_path / "run" / "best.safetensors").cell == cell
 
 
+@pytest.mark.parametrize(
+    "fractions, trained_on, held_out",
+    [
+        (["--train-frac", "1"], 1.0, 0.0),
+        (["--train-frac", "0.98"], 0.98, 0.02),
+        (["--val-frac", "0.5"], 0.5, 0.5),
+        (["--val-frac", "0", "--train-frac", "0.3"], 0.3, 0.0),
+    ],
+)
+def test_fractions(fractions, trained_on, held_out, text, tmp_path, here):
+    """One alone leaves the other what is left; without held-out text the best is that of training."""
+    code, err = here("train", "--data", text, "--checkpoint-dir", tmp_path, *TINY, *fractions, "--max-epochs", 1)
+    assert code == 0 and ("held out" in err) == (held_out > 0), err
+    run_state = contents(tmp_path / "last.safetensors")[2]
+    assert run_state["step"] == round(trained_on * len(TEXT)) // 8 // 16
+    assert run_state["notes"]["settings"]["val_frac"] == pytest.approx(held_out)
+    history = json.loads((tmp_path / "history.json").read_text())
+    assert ("valid_loss" in history) == (held_out > 0) and run_state["best"] == pytest.approx(history[["train_loss", "valid_loss"][held_out > 0]][0])
+
+
 @pytest.mark.parametrize("tokens, unit", [("words", "word"), ("bytes", "byte")])
 def test_tokens_from_a_pipe(tokens, unit, tmp_path):
     """Read from standard input, which a run that goes on wants again."""

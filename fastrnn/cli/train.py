@@ -23,7 +23,7 @@ from .common import (
 BITS = 1 / math.log(2)  # a loss, in nats, times this is bits
 DEFAULTS = {
     "data": None, "model": "lstm", "rnn_size": 128, "num_layers": 2, "seq_length": 50, "batch_size": None, "dropout": 0.0,
-    "learning_rate": 3e-3, "grad_clip": 5.0, "max_epochs": 10, "train_frac": 0.95, "val_frac": 0.05, "tokens": "chars",
+    "learning_rate": 5e-3, "grad_clip": 5.0, "max_epochs": 10, "train_frac": 0.95, "val_frac": 0.05, "tokens": "chars",
     "init_from": None, "checkpoint_every": 500, "seed": 0, "threads": None,
 }  # fmt: skip
 #: What may differ when a run goes on; the rest is what the run is.
@@ -136,6 +136,9 @@ def _settled(options, checkpoint):
     if "data" not in {**former, **given}:
         raise CommandError("--data: give a text to train on, such as --data shakespeare.txt.")
     settings = {**DEFAULTS, **former, **given}
+    for name, other in (("val_frac", "train_frac"), ("train_frac", "val_frac")):
+        if name not in {**former, **given}:  # what the other leaves of it
+            settings[name] = min(settings[name], 1 - settings[other])
     if settings["train_frac"] == 0 or settings["train_frac"] + settings["val_frac"] > 1 + 1e-9:
         raise CommandError(f"--train-frac {settings['train_frac']:g} and --val-frac {settings['val_frac']:g}: expected a part "
                            "to train on, and both together at most 1.")  # fmt: skip

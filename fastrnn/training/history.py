@@ -112,7 +112,7 @@ def plot_history(history, path, *, title="", label="loss", scale=1.0, unit="targ
     losses, steps, seen = history.last("loss"), history.last("step"), history.last("seen")
     # What a step is worth: sources of ragged data have steps of different sizes, here each counts as their mean.
     size = seen[-1] / steps[-1] if len(steps) and steps[-1] else 1.0
-    factor, prefix = (1e-6, "million ") if size * max(len(losses), 1) > 2e6 else (1.0, "")
+    factor, prefix = (1e-6, "million ") if size * max(len(losses), 1) > 5e5 else (1.0, "")
     every = max(1, -(-len(losses) // 200))
     x = np.minimum(np.arange(0, len(losses), every) + every / 2, len(losses))
     if baseline is not None:
