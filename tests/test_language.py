@@ -256,6 +256,17 @@ def test_generated_pieces_are_the_text(tokens, prime):
         assert vocabulary.encode(prime + found).size == 5 + vocabulary.encode(prime).size
 
 
+def test_a_word_keeps_its_distance_from_the_prime():
+    model = LanguageModel(WORDS, 8, 16, 1, rng=3)
+    with model.head.edit() as p:
+        p["bias"][WORDS.encode("cat")] = 100
+    assert list(model.generate(2, prime="the")) == [" cat", " cat"]
+    assert model.beam_search(2, prime="the", width=1)[0][0] == " cat cat"
+    assert list(model.generate(2)) == ["cat", " cat"], "after a newline"
+    bare = LanguageModel(Vocabulary.of("a b", "words"), 8, 16, 1, rng=3)
+    assert not next(bare.generate(1)).startswith(" ") and not bare.beam_search(1)[0][0].startswith(" ")
+
+
 def test_a_character_that_is_cut_off():
     model = LanguageModel(Vocabulary.of("a", "bytes"), 8, 16, 1, rng=3)
     with model.head.edit() as p:
@@ -416,7 +427,8 @@ def test_learns_words_and_bytes(tokens, cell):
     text = "to be or not to be, na\u00efve?\n" * 60
     model = LanguageModel(Vocabulary.of(text, tokens), 16, 24, 1, cell=cell, rng=0)
     before = model.bits_per_character(text)
-    model.fit(text, epochs=15, seq_length=16, batch_size=4, learning_rate=0.02)
+    trainer = model.fit(text, epochs=15, seq_length=16, batch_size=4, learning_rate=0.02)
+    assert trainer.data.unit == tokens
     assert model.bits_per_character(text) < 0.15 < 1 < before
     line = text[: text.index("\n") + 1]
     count = model.vocabulary.encode(line).size
