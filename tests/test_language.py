@@ -61,6 +61,7 @@ def small_model(seed=0, **options):
         (lambda: small_model().generate(-1), ValueError),
         (lambda: small_model().generate(3, temperature=-1), ValueError),
         (lambda: small_model().generate(3, prime="xyz"), ValueError),
+        (lambda: small_model().generate(3, prime=b"abc"), TypeError),
         (lambda: small_model().bits_per_character("a"), ValueError),
     ],
 )

@@ -319,7 +319,8 @@ class LanguageModel:
 
     def _known(self, prime):
         """The numbers of a prime, all of them known."""
-        text = _validate.text_or_bytes(prime, "prime")
+        check = _validate.text_or_bytes if self.vocabulary.tokens == "bytes" else _validate.text
+        text = check(prime, "prime")
         _validate.known_characters(self.vocabulary.unknown(text), "prime", self.units)
         return self.vocabulary.encode(text)
 
