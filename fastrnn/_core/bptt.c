@@ -149,15 +149,16 @@ static FrProduct sweep_product(const FrBack *back, const Scratch *w, const Sweep
     };
 }
 
-/* Rows from `r` on against one panel, those alive and the others apart; `product` stands at row 0. Returns the rows. */
-static int some_rows(const FrKernels *k, const Sweep *v, FrProduct product, ptrdiff_t r, int most)
+/* Rows left from `r` on, those alive and the others apart. */
+static ptrdiff_t rows_left(const Sweep *v, ptrdiff_t r) { return (r < v->live ? v->live : v->rows) - r; }
+
+/* `rows` of these against one panel; `product` stands at row 0. */
+static void some_rows(const FrKernels *k, const Sweep *v, FrProduct product, ptrdiff_t r, ptrdiff_t rows)
 {
-    const int rows = fr_tile_rows((r < v->live ? v->live : v->rows) - r, most);
     product.a += r;
     product.ahead = (const char *)product.panel + product.panel_next * k->size;
     product.chunks = r < v->live ? v->from->panels : 0;
     fr_tall_product(k, v->matrix->depth_blocks, &product, rows);
-    return rows;
 }
 
 /* All tiles of a sweep. `all` is a tile of all rows: its pointers at row 0. */
@@ -192,7 +193,8 @@ static void sweep(const FrBack *back, Scratch *w, const Sweep *v, const FrTile *
         }
         for (ptrdiff_t r = 0; r < v->rows; r += tile.rows) {
             fr_tile_at(plan, v->stage ? v->stage : v->from, &tile, all, r);
-            tile.rows = some_rows(k, v, product, r, FR_ROWS);
+            tile.rows = fr_kernel_rows(k, blocks, rows_left(v, r));
+            some_rows(k, v, product, r, tile.rows);
             finish(k, v, &tile);
         }
     }
@@ -212,9 +214,9 @@ static void whole_rows_sweep(const FrBack *back, Scratch *w, const Sweep *v, con
         product.out = w->raw;
         fr_skip_panels(k, &product, q);
         char *const out = product.out;
-        for (ptrdiff_t r = 0; r < v->rows;) {
+        for (ptrdiff_t r = 0; r < v->rows; r += rows_left(v, r)) {
             product.out = fr_at(plan, out, r * whole.out_row);
-            r += some_rows(k, v, product, r, (int)v->rows);
+            some_rows(k, v, product, r, rows_left(v, r));
         }
     }
     fr_phase_end(&w->me);
@@ -340,13 +342,19 @@ static void step(const FrBack *back, Scratch *w, ptrdiff_t first, ptrdiff_t s, p
     }
 }
 
-/* A weight gradient is made in strips of STRIP vectors of columns: eight rows by three vectors fill the registers,
- * divide a hidden block, and read 11 operands for 24 multiply-adds. */
+/* A weight gradient is made in strips of STRIP vectors of columns, or of one less where they don't come out even: eight
+ * rows by three vectors fill the registers, divide a hidden block, and read 11 operands for 24 multiply-adds. */
 enum { STRIP = 3 };
 
 static int strips(const FrKernels *k, const FrMatrix *m)
 {
     return (m->depth + STRIP * k->lanes - 1) / (STRIP * k->lanes);
+}
+
+/* The vector of columns that strip q begins with. */
+static ptrdiff_t strip_at(const FrKernels *k, const FrMatrix *m, int q)
+{
+    return (ptrdiff_t)q * ((m->depth + k->lanes - 1) / k->lanes) / strips(k, m);
 }
 
 typedef struct Strip {
@@ -393,8 +401,8 @@ static void weight_gradient(const FrBack *back, const Scratch *w, const Sweep *v
     const FrPlan *plan = back->run->plan;
     const FrKernels *k = plan->kernels;
     const FrStagePlan *s = v->from;
-    const ptrdiff_t VL = k->lanes, first = q * STRIP * VL, left = v->matrix->depth - first;
-    const int width = left < STRIP * VL ? (int)((left + VL - 1) / VL) : STRIP;
+    const ptrdiff_t VL = k->lanes, at = strip_at(k, v->matrix, q), first = at * VL, left = v->matrix->depth - first;
+    const int width = (int)(strip_at(k, v->matrix, q + 1) - at);
     const ptrdiff_t wide = width * VL;
     Strip strip = {
         .width = width, .count = (int)(left < wide ? left : wide),

@@ -167,7 +167,7 @@ static void tiles_step(const FrRun *run, Scratch *w, const FrStagePlan *s, FrTil
         tile.count = fr_blocks_in(tile.first, s->blocks, s->hidden_blocks);
         for (int r = 0; r < rows; r += tile.rows) {
             fr_tile_at(plan, s, &tile, all, r);
-            tile.rows = fr_tile_rows(rows - r, FR_ROWS);
+            tile.rows = fr_kernel_rows(k, s->rec_width, rows - r);
             product.a = whole.a + r;
             fr_tall_product(k, s->rec_width, &product, tile.rows);
             s->forward(&tile);

@@ -10,8 +10,8 @@
 #include <string.h>
 
 /* FR_GROUP: rows times panels that one call of a cell kernel gets at least, so that the latency of its
- * arithmetic is hidden. FR_ROWS: rows that it gets at most; their products, up to 48 * 4 vectors or
- * 12 KB, stay in L1. */
+ * arithmetic is hidden. FR_ROWS: rows that it gets at most, a multiple of every tile of the product; their products,
+ * up to 48 * 4 vectors or 12 KB, stay in L1. */
 enum { FR_GROUP = 8, FR_ROWS = 48 };
 
 static inline char *fr_at(const FrPlan *plan, const void *base, ptrdiff_t element)
@@ -34,6 +34,14 @@ static inline int fr_tile_rows(ptrdiff_t left, int most)
         return (int)left;
     const int tiles = (int)((left + most - 1) / most);
     return (int)((left + tiles - 1) / tiles);
+}
+
+/* Rows of the next tile that a cell kernel gets: FR_ROWS at most, and whole tiles of the product while more remain. 50
+ * rows are 9 tiles of the product so, not 10; 128 are 22, not 24. */
+static inline int fr_kernel_rows(const FrKernels *k, int width, ptrdiff_t left)
+{
+    const int tile = k->tile_rows[width], rows = fr_tile_rows(left, FR_ROWS);
+    return rows < left ? (rows + tile - 1) / tile * tile : rows;
 }
 
 /* What is kept of every row for backward: vectors of the cell, states after h, operands of the stages after the
