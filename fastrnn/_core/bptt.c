@@ -15,7 +15,9 @@ typedef struct Scratch {
     char *zeros, *vectors;       /* vectors: gradients of the elementwise weights               */
     char *raw;                   /* a step's product, for kernels that want whole rows          */
     FrKept kept;
+    char *looked_up[FR_MAX_STAGES]; /* gate gradients summed by row of the lookup's table: [panel][row][dg_width][VL] */
     const void **x, **prev, **operand[FR_MAX_STAGES], **dx; /* by row of the block; from here on each member's own */
+    ptrdiff_t *code;             /* of the lookup, by row of the block                          */
     const void **a;              /* operand rows of the product at hand                         */
     void **out, **dy, **dh, **none, **drop; /* by slot                                          */
     FrZone zone;
@@ -59,6 +61,7 @@ static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char
     int i = 0;
     do {
         w->x = fr_take(base, &used, w->rows * pointer);
+        w->code = fr_take(base, &used, w->rows * sizeof(ptrdiff_t));
         w->prev = fr_take(base, &used, w->rows * pointer);
         for (int s = 0; s < plan->stages; s++)
             w->operand[s] = fr_take(base, &used, w->rows * pointer);
@@ -93,6 +96,23 @@ size_t fr_backward_scratch(const FrPlan *plan, int count, int members)
 {
     Scratch unused;
     return lay_out(plan, count, members, 0, NULL, &unused);
+}
+
+static size_t lay_out_looked_up(const FrPlan *plan, ptrdiff_t rows, char *base, char **dg)
+{
+    size_t used = 0;
+    for (int i = 0; i < plan->stages; i++) {
+        const FrStagePlan *s = &plan->stage[i];
+        const int width = s->gx_width ? s->dg_width : 0;
+        dg[i] = fr_take(base, &used, (size_t)rows * s->panels * width * plan->kernels->lanes * plan->kernels->size);
+    }
+    return used;
+}
+
+size_t fr_lookup_gradients(const FrPlan *plan, ptrdiff_t rows)
+{
+    char *unused[FR_MAX_STAGES];
+    return lay_out_looked_up(plan, rows, NULL, unused);
 }
 
 /* A product of gate gradients with a transposed weight matrix, and what becomes of its tiles. */
@@ -249,8 +269,12 @@ static ptrdiff_t gather_pointers(const FrBack *back, const Scratch *w, ptrdiff_t
         n = fr_shrink(run, n, s);
         w->start[s - first] = rows;
         for (int j = 0; j < n; j++) {
-            w->x[rows + j] = fr_row(run, &run->x, j, s);
-            w->dx[rows + j] = fr_row(run, &back->dx, j, s);
+            if (run->lookup) {
+                w->code[rows + j] = fr_code(run, j, s);
+            } else {
+                w->x[rows + j] = fr_row(run, &run->x, j, s);
+                w->dx[rows + j] = fr_row(run, &back->dx, j, s);
+            }
             w->prev[rows + j] = s ? fr_row(run, &run->y, j, s - 1)
                                   : back->state0[0] ? back->state0[0] + run->row[j] * plan->output * size : w->zeros;
             w->operand[0][rows + j] = w->prev[rows + j];
@@ -413,7 +437,7 @@ static void weight_gradient(const FrBack *back, const Scratch *w, const Sweep *v
     for (int g = 0; g < gates->count; g++)
         for (int p = 0; p < s->panels; p++) {
             const ptrdiff_t unit = p * s->blocks * VL, units = s->units - unit, most = s->blocks * VL;
-            add_rows(back, w, &strip, fr_at(plan, dg, (p * w->rows * s->dg_width + v->at + g * s->blocks) * VL),
+            add_rows(back, w, &strip, fr_at(plan, dg, (p * v->capacity * s->dg_width + v->at + g * s->blocks) * VL),
                      fr_at(plan, gradient, (gates->row[g] * s->units + unit) * strip.row + first),
                      (int)(units < most ? units : most));
         }
@@ -454,10 +478,11 @@ static void keep_edge(const FrPlan *plan, const Scratch *w, int count, int n)
         memcpy(w->edge + p * count * row, w->dg[0] + p * w->rows * row, n * row);
 }
 
-/* A stage's strips, those of R first, and its biases. */
-static int stage_chunks(const FrKernels *k, const FrStagePlan *s)
+/* A stage's strips, those of R first, and its biases. With a lookup W comes at the end. */
+static int stage_chunks(const FrRun *run, const FrStagePlan *s)
 {
-    return (s->rec_width ? strips(k, &s->rec) : 0) + (s->gx_width ? strips(k, &s->gx) : 0) + 1;
+    const FrKernels *k = run->plan->kernels;
+    return (s->rec_width ? strips(k, &s->rec) : 0) + (s->gx_width && !run->lookup ? strips(k, &s->gx) : 0) + 1;
 }
 
 /* Parameter gradients of the block's rows, one phase: a chunk is a strip of a weight matrix, or a
@@ -468,7 +493,7 @@ static void parameter_gradients(const FrBack *back, Scratch *w, ptrdiff_t rows, 
     const FrKernels *k = plan->kernels;
     int chunks = 1;
     for (int i = 0; i < plan->stages; i++)
-        chunks += stage_chunks(k, &plan->stage[i]);
+        chunks += stage_chunks(back->run, &plan->stage[i]);
     fr_phase_begin(&w->me, chunks);
     for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;) {
         if (!chunk) {
@@ -476,15 +501,15 @@ static void parameter_gradients(const FrBack *back, Scratch *w, ptrdiff_t rows, 
             continue;
         }
         int i = 0, q = chunk - 1;
-        while (q >= stage_chunks(k, &plan->stage[i]))
-            q -= stage_chunks(k, &plan->stage[i++]);
+        while (q >= stage_chunks(back->run, &plan->stage[i]))
+            q -= stage_chunks(back->run, &plan->stage[i++]);
         const FrStagePlan *s = &plan->stage[i];
         const int recurrent = s->rec_width ? strips(k, &s->rec) : 0;
         if (q < recurrent) {
             const Sweep v = through_recurrence(s, w->rows);
             weight_gradient(back, w, &v, &s->rec_gates, w->operand[i], w->dg[i],
                             back->grads.of[s->of->rec_from], q, rows);
-        } else if (q < stage_chunks(k, s) - 1) {
+        } else if (q < stage_chunks(back->run, s) - 1) {
             const Sweep v = through_input(s, w->rows);
             weight_gradient(back, w, &v, &s->gx_gates, w->x, w->dg[i], back->grads.of[s->of->gx_from], q - recurrent, rows);
         } else {
@@ -510,8 +535,8 @@ static void vector_gradients(const FrBack *back, const Scratch *w)
     }
 }
 
-/* dx of the block's rows. */
-static void input_gradients(const FrBack *back, Scratch *w, ptrdiff_t rows)
+/* dx of `rows` rows of gate gradients, `first` on of the `capacity` that dg holds by stage. */
+static void input_gradients(const FrBack *back, Scratch *w, char *const *dg, ptrdiff_t capacity, ptrdiff_t first, ptrdiff_t rows)
 {
     const FrPlan *plan = back->run->plan;
     int add = back->dx_add;
@@ -519,13 +544,59 @@ static void input_gradients(const FrBack *back, Scratch *w, ptrdiff_t rows)
         const FrStagePlan *s = &plan->stage[i];
         if (!s->gx_width)
             continue;
-        Sweep gx = through_input(s, w->rows);
+        Sweep gx = through_input(s, capacity);
         FrTile tile = {.slot = {[FR_OUT] = (void *const *)w->dx}};
         gx.live = gx.rows = rows;
         gx.add = add;
-        aim(plan, w, &gx, w->dg[i], 0, rows);
+        aim(plan, w, &gx, dg[i], first, rows);
         sweep(back, w, &gx, &tile);
         add = 1;
+    }
+}
+
+/* Adds the block's gate gradients to those of the table's rows. */
+static void look_up_back(const FrBack *back, Scratch *w, ptrdiff_t rows)
+{
+    const FrPlan *plan = back->run->plan;
+    const ptrdiff_t VL = plan->kernels->lanes, table = back->run->lookup->rows;
+    for (int i = 0; i < plan->stages; i++) {
+        const FrStagePlan *s = &plan->stage[i];
+        const int panels = s->gx_width ? s->panels : 0;
+        fr_phase_begin(&w->me, panels);
+        for (int p; (p = fr_phase_next(&w->me)) >= 0;) {
+            const char *from = fr_at(plan, w->dg[i], (p * w->rows * s->dg_width + s->gx_at) * VL);
+            char *to = fr_at(plan, w->looked_up[i], (p * table * s->dg_width + s->gx_at) * VL);
+            for (ptrdiff_t r = 0; r < rows; r++)
+                plan->kernels->add(fr_at(plan, from, r * s->dg_width * VL), fr_at(plan, to, w->code[r] * s->dg_width * VL),
+                                   s->gx_width * VL);
+        }
+        fr_phase_end(&w->me);
+    }
+}
+
+/* From the gradients of the table's products to those of W and of its rows. */
+static void table_gradients(const FrBack *back, Scratch *w)
+{
+    const FrRun *run = back->run;
+    const FrPlan *plan = run->plan;
+    const FrLookup *table = run->lookup;
+    for (ptrdiff_t first = 0, rows; first < table->rows; first += rows) {
+        rows = table->rows - first < w->rows ? table->rows - first : w->rows;
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            w->x[r] = fr_at(plan, table->table, (first + r) * plan->input);
+            w->dx[r] = fr_at(plan, back->dx.base, (first + r) * plan->input);
+        }
+        for (int i = 0; i < plan->stages; i++) {
+            const FrStagePlan *s = &plan->stage[i];
+            const Sweep v = through_input(s, table->rows);
+            fr_phase_begin(&w->me, s->gx_width ? strips(plan->kernels, &s->gx) : 0);
+            for (int q; (q = fr_phase_next(&w->me)) >= 0;)
+                weight_gradient(back, w, &v, &s->gx_gates, w->x,
+                                fr_at(plan, w->looked_up[i], first * s->dg_width * plan->kernels->lanes),
+                                back->grads.of[s->of->gx_from], q, rows);
+            fr_phase_end(&w->me);
+        }
+        input_gradients(back, w, w->looked_up, table->rows, first, rows);
     }
 }
 
@@ -565,6 +636,8 @@ static void backward(const FrBack *back, int rank)
     if (fr_finished(&w.me))
         return;
     fr_lay_out_kept(plan, run->ws_rows, run->drop != NULL, run->ws, &w.kept);
+    if (run->lookup)
+        lay_out_looked_up(plan, run->lookup->rows, back->looked_up, w.looked_up);
 
     const ptrdiff_t steps = run->count ? run->length[0] : 0;
     ptrdiff_t kept = 0;
@@ -590,10 +663,15 @@ static void backward(const FrBack *back, int rank)
             live = n;
         }
         parameter_gradients(back, &w, rows, live);
-        input_gradients(back, &w, rows);
+        if (run->lookup)
+            look_up_back(back, &w, rows);
+        else
+            input_gradients(back, &w, w.dg, w.rows, 0, rows);
     }
     if (!live || run->first)
         return;
+    if (run->lookup)
+        table_gradients(back, &w);
     Sweep end = through_recurrence(&plan->stage[0], w.rows);
     FrTile tile = {.slot = {[FR_OUT] = w.dh, [FR_DROP] = run->drop ? w.drop : NULL}};
     end.live = end.rows = live;

@@ -52,6 +52,11 @@ cdef extern from "sequence.h" nogil:
     ctypedef struct FrRows:
         char *base
         Py_ssize_t time, batch
+    ctypedef struct FrLookup:
+        const char *table
+        Py_ssize_t rows
+        const Py_ssize_t *code
+        Py_ssize_t time, batch
     ctypedef struct FrRun:
         const FrPlan *plan
         int reverse, count, members
@@ -59,6 +64,7 @@ cdef extern from "sequence.h" nogil:
         const Py_ssize_t *length
         Py_ssize_t first, last
         FrRows x, y, c
+        const FrLookup *lookup
         const char *packed
         char **state
         const char *drop
@@ -70,6 +76,7 @@ cdef extern from "sequence.h" nogil:
         const FrRun *run
         const char **state0
         FrRows dy, dx, dc
+        char *looked_up
         int dx_add
         char **dstate
         const char *packed_back
@@ -82,6 +89,9 @@ cdef extern from "sequence.h" nogil:
     size_t fr_forward_scratch(const FrPlan *, int, int)
     size_t fr_backward_scratch(const FrPlan *, int, int)
     size_t fr_workspace(const FrPlan *, Py_ssize_t, int)
+    size_t fr_lookup_products(const FrPlan *, Py_ssize_t)
+    size_t fr_lookup_gradients(const FrPlan *, Py_ssize_t)
+    void fr_look_up(const FrPlan *, const char *, FrLookup *, char *)
 
 cdef extern from "gemm.h" nogil:
     ctypedef struct FrGemm:

@@ -468,7 +468,9 @@ cdef class Recurrent:
         TypeError, ValueError
             For arguments that do not fit, before any work is done.
         """
-        cdef Pullback call = self.begin(x, state, lengths)
+        return self.answer(self.begin(x, state, lengths))
+
+    cdef object answer(self, Pullback call):
         self.spare = None  # who calls does not train
         y = call.evaluate(False)
         if self.cell_states:
@@ -483,7 +485,9 @@ cdef class Recurrent:
         same bits as a call's, and ``pullback``: ``dx, dstate0 = pullback(dy, dstate=None)``. With ``return_cell_states``
         ``c_seq``, read-only, comes before ``pullback``, which takes ``dc_seq=None``, its gradient.
         """
-        cdef Pullback call = self.begin(x, state, lengths)
+        return self.answer_vjp(self.begin(x, state, lengths))
+
+    cdef object answer_vjp(self, Pullback call):
         if not self.checkpoint:
             call.x = owned(call.x)
         call.initial = tuple([owned(part) for part in call.initial])
@@ -495,6 +499,30 @@ cdef class Recurrent:
             c_seq = self.shaped(call.unbatched, call.cells)
             return self.shaped(call.unbatched, y), self.state_of(call.unbatched, final), c_seq, call
         return self.shaped(call.unbatched, y), self.state_of(call.unbatched, final), call
+
+    @property
+    def _can_look_up(self):
+        """May rows of a table take the place of x? Not where x is used otherwise than in the input product."""
+        return not (self.plans[0].cell.reads_x or self.skip == INPUT or self.residual(0))
+
+    cdef Pullback begin_look_up(self, table, codes, state, lengths):
+        x = table.take(codes, axis=0)
+        x.flags.writeable = False
+        cdef Pullback call = self.begin(x, state, lengths)
+        call.table, call.codes, call.looked_up = table, codes, []
+        return call
+
+    def _look_up(self, table, codes, state=None, lengths=None):
+        """``self(table[codes], state, lengths)``, to the bit, with input products for each row of the table once.
+
+        table: ``(rows, I)``, contiguous and of this layer's dtype; codes: contiguous intp, ``x``'s leading axes, in
+        range; neither is copied. Only if `_can_look_up`, and codes are not empty.
+        """
+        return self.answer(self.begin_look_up(table, codes, state, lengths))
+
+    def _look_up_vjp(self, table, codes, state=None, lengths=None):
+        """The same with a pullback, whose first result is the gradient of the table. Not under input_dropout."""
+        return self.answer_vjp(self.begin_look_up(table, codes, state, lengths))
 
 
 include "stream.pxi"

@@ -207,6 +207,13 @@ static inline char *fr_row(const FrRun *run, const FrRows *a, int slot, ptrdiff_
     return a->base + t * a->time + run->row[slot] * a->batch;
 }
 
+/* The row of the run's lookup that is x there. */
+static inline ptrdiff_t fr_code(const FrRun *run, int slot, ptrdiff_t s)
+{
+    const ptrdiff_t t = run->reverse ? run->length[slot] - 1 - s : s;
+    return run->lookup->code[t * run->lookup->time + run->row[slot] * run->lookup->batch];
+}
+
 /* State e, of those with a row for every step, of a slot after step s; `at` is that row in what is kept. */
 static inline char *fr_state_row(const FrRun *run, const FrKept *kept, int e, int slot, ptrdiff_t s, ptrdiff_t at)
 {

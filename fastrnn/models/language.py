@@ -12,7 +12,7 @@ import os
 
 import numpy as np
 
-from .. import _validate
+from .. import _validate, lookup
 from ..blocks import Embedding, Linear
 from ..decoding import draw
 from ..layers import LSTM
@@ -199,18 +199,16 @@ class LanguageModel:
 
     def __call__(self, codes, state=None):
         """Logits ``(T, B, V)`` and the state after numbers ``(T, B)``; also without ``B``."""
-        y, state = self.layer(self.embedding(codes), state)
+        y, state = lookup.call(self.embedding, self.layer, codes, state)
         return self.head(y), state
 
     def vjp(self, codes, state=None):
         """``logits, state, pullback``; ``pullback(dlogits)`` adds to the modules' gradients."""
-        x, to_embedding = self.embedding.vjp(codes)
-        y, state, to_layer = self.layer.vjp(x, state)
+        y, state, to_layer = lookup.vjp(self.embedding, self.layer, codes, state)
         logits, to_head = self.head.vjp(y)
 
         def pullback(dlogits):
-            dx, _ = to_layer(to_head(dlogits))
-            to_embedding(dx)
+            to_layer(to_head(dlogits))
 
         return logits, state, pullback
 
@@ -287,16 +285,16 @@ class LanguageModel:
 
     def _characters(self, codes, length, choosing, rng):
         """The generator behind ``generate``, all arguments checked."""
-        stream = self.layer.stream()
-        table, characters = self.embedding.parameters["weight"], self.vocabulary.characters
+        step = lookup.stepper(self.embedding, self.layer)
+        characters = self.vocabulary.characters
         for code in codes:
-            y = stream.step(table[code])
+            y = step(code)
         for written in range(length):
             logits = self.head(y)[1:]
             code = 1 + int(draw(logits, *choosing, rng))
             yield characters[code - 1]
             if written + 1 < length:
-                y = stream.step(table[code])
+                y = step(code)
 
     # -- files ------------------------------------------------------------------------------
 
