@@ -187,6 +187,7 @@ cdef class Recurrent:
     cdef list recurrent_weights         # weight_hh by layer and direction
     cdef list packed, packed_back       # buffers by layer and direction, for the versions below
     cdef Py_ssize_t packed_version, packed_back_version
+    cdef bint lent                      # a stream has the packed weights, too
     cdef object scratch                 # a buffer for the next call; None while one runs
     cdef list spare                     # buffers of the last backward pass, for the next vjp
     cdef object adding                  # a lock, held by who adds to the gradients
@@ -283,19 +284,27 @@ cdef class Recurrent:
             self._sync()
         return 0
 
+    cdef list buffers(self, list former, bint back):
+        """Memory for packed weights, by layer and direction: `former`, if there is one. Fresh pages would be cleared
+        first, which takes twice as long as packing."""
+        cdef Py_ssize_t i
+        if former is not None:
+            return former
+        plans = range(self.num_layers * self.num_directions)
+        sizes = [self.plan(i // self.num_directions).packed_back if back else self.plan(i // self.num_directions).packed
+                 for i in plans]
+        return [_Buffer(size * self.size) for size in sizes]
+
     cdef int pack(self) except -1:
-        """Packs the weights unless these are packed. Buffers in use are not written to again."""
+        """Packs the weights unless these are packed. A stream's are not written to again."""
         cdef int i
         self.current()
         if self.packed_version == self._version:
             return 0
-        version = self._version
-        packed = []
-        for i in range(self.num_layers * self.num_directions):
-            plan = self.plan(i // self.num_directions)
-            buffer = _Buffer(plan.packed * self.size)
-            fr_pack(plan, &self.value_pointers[i], (<_Buffer>buffer).data)
-            packed.append(buffer)
+        version, packed = self._version, self.buffers(None if self.lent else self.packed, False)
+        self.packed_version, self.lent = -1, False
+        for i, buffer in enumerate(packed):
+            fr_pack(self.plan(i // self.num_directions), &self.value_pointers[i], (<_Buffer>buffer).data)
         self.packed, self.packed_version = packed, version
         return 0
 
@@ -303,13 +312,9 @@ cdef class Recurrent:
         cdef int i
         if self.packed_back_version == self._version:
             return 0
-        version = self._version
-        packed = []
-        for i in range(self.num_layers * self.num_directions):
-            plan = self.plan(i // self.num_directions)
-            buffer = _Buffer(plan.packed_back * self.size)
-            fr_pack_back(plan, &self.value_pointers[i], (<_Buffer>buffer).data)
-            packed.append(buffer)
+        version, packed = self._version, self.buffers(self.packed_back, True)
+        for i, buffer in enumerate(packed):
+            fr_pack_back(self.plan(i // self.num_directions), &self.value_pointers[i], (<_Buffer>buffer).data)
         self.packed_back, self.packed_back_version = packed, version
         return 0
 

@@ -36,7 +36,8 @@ cdef class Stream:
         call.runs = <FrRun *>calloc(layer.num_layers, sizeof(FrRun))
         if call.runs == NULL:
             raise MemoryError()
-        call.workspaces = [layer.packed]   # these weights stay alive with the stream
+        call.workspaces = [layer.packed]   # these weights stay as they are with the stream
+        layer.lent = True
         self.y0 = np.zeros((1, self.batch, layer.y_size), layer.dtype)
         self.y1 = np.zeros_like(self.y0)
         self.arrange(call)
