@@ -11,6 +11,7 @@
     core.pxd            the C side as Cython sees it
     sequence.c bptt.c   THE time loop: forward; backward (BPTT)
       sequence_impl.h   ... what the two share: rows, tiles, products of many rows
+    gradients.c         gradients of weights and inputs of a block of steps (bptt_impl.h: shared with bptt.c)
     gemm.c              a matrix product on the same micro-kernel
     crossentropy.c      rows of logits: loss and gradient
     ctc.c               sequences of log probabilities: loss and gradient

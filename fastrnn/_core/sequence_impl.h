@@ -117,6 +117,12 @@ static inline void fr_lay_out_zone(const FrPlan *plan, int count, char *base, si
     }
 }
 
+/* The time of a slot's step s. */
+static inline ptrdiff_t fr_time(const FrRun *run, int slot, ptrdiff_t s)
+{
+    return run->reverse ? run->length[slot] - 1 - s : s;
+}
+
 static inline uint64_t fr_scramble(uint64_t x) /* SplitMix64 */
 {
     x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
@@ -131,7 +137,7 @@ static inline void fr_zone_out(const FrRun *run, FrZone *z, ptrdiff_t s, int n)
     const FrPlan *plan = run->plan;
     for (int e = 0; e < 2; e++)
         for (int j = 0; z->row[e] && j < n; j++) {
-            const uint64_t t = run->reverse ? run->length[j] - 1 - s : s;
+            const uint64_t t = fr_time(run, j, s);
             const uint64_t seed = fr_scramble(run->zone_key + fr_scramble(2 * t + e) * 0x9e3779b97f4a7c15u + run->row[j]);
             z->row[e][j] = fr_at(plan, z->share[e], (ptrdiff_t)j * plan->padded);
             plan->kernels->mask(seed, plan->options.zone[e], e ? plan->hidden : plan->output, z->row[e][j]);
@@ -203,15 +209,13 @@ static inline ptrdiff_t fr_steps_in(const FrRun *run, int slot)
 
 static inline char *fr_row(const FrRun *run, const FrRows *a, int slot, ptrdiff_t s)
 {
-    const ptrdiff_t t = run->reverse ? run->length[slot] - 1 - s : s;
-    return a->base + t * a->time + run->row[slot] * a->batch;
+    return a->base + fr_time(run, slot, s) * a->time + run->row[slot] * a->batch;
 }
 
 /* The row of the run's lookup that is x there. */
 static inline ptrdiff_t fr_code(const FrRun *run, int slot, ptrdiff_t s)
 {
-    const ptrdiff_t t = run->reverse ? run->length[slot] - 1 - s : s;
-    return run->lookup->code[t * run->lookup->time + run->row[slot] * run->lookup->batch];
+    return run->lookup->code[fr_time(run, slot, s) * run->lookup->time + run->row[slot] * run->lookup->batch];
 }
 
 /* State e, of those with a row for every step, of a slot after step s; `at` is that row in what is kept. */
