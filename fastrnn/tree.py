@@ -117,7 +117,7 @@ class TreeLSTM(Module):
         return x, _forest(parents)
 
     def _operands(self, transposed):
-        """The right operands of ``engine.tree_pass``, packed when parameters have changed: of backward, or transposed."""
+        """The right operands of ``engine.tree_pass``, packed after a change only: of backward or, transposed, forward."""
         version, packed = self._version, self._packed.get(transposed)
         if packed is None or packed[0] != version:
             W, R, H = self._views["weight_ih_l0"], self._views["weight_hh_l0"], self.hidden_size
