@@ -16,7 +16,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ["fastrnn", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE"]
 SUBSET = [f"tests/test_{name}.py" for name in (
-    "forward", "gradients", "cells", "kernels", "regularisers", "masks", "checkpoint", "lookup", "losses", "losses_ctc")]  # fmt: skip
+    "tree", "forward", "gradients", "cells", "kernels", "regularisers", "masks", "checkpoint", "lookup", "losses",
+    "losses_ctc")]  # fmt: skip
 
 
 class Mutation(NamedTuple):
@@ -85,6 +86,11 @@ MUTATIONS = {
     "ctc: no way back from a label to the next": Mutation(
         "kernels/losses.inc", "log_add3(stay, move, skip)); ", "log_add(stay, move)); (void)skip; "),
     "ctc: a class keeps one of its labels": Mutation("ctc.c", "+= s->posterior[i]", "= s->posterior[i]"),
+    "tree: d_f from the node's own c": Mutation(
+        "kernels/tree.inc", "some(t->c, kid, n)), v_dsigmoid(f))", "some(t->c, own, n)), v_dsigmoid(f))"),
+    "tree: a gate f for all children": Mutation("kernels/tree.inc", "v_add(a_f, some(t->forget, at + k * H, n))", "a_f"),
+    "tree: the last child left out of the sum": Mutation("tree.c", "while (++kid < end)", "while (++kid < end - 1)"),
+    "tree: the sum's gradient to the first child": Mutation("tree.c", "row(t, t->dh, t->kid[i])", "row(t, t->dh, t->kid[0])"),
     "ln 2 off in its last bits": Mutation(
         "kernels/vmath.inc", "#define VM_LN2_LO 0x1.7f7d1cp-20f", "#define VM_LN2_LO 0x1.7f7d1cp-19f"),
     # functions by choice, clip, residual

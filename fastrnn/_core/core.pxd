@@ -99,12 +99,39 @@ cdef extern from "gemm.h" nogil:
         const char *a
         const char *b
         const char *bias
+        const char *packed
         char *c
-        char *scratch
-        Py_ssize_t rows, columns, depth, a_row, a_step, b_step, b_column, c_row
+        const Py_ssize_t *a_at
+        const Py_ssize_t *c_at
+        Py_ssize_t columns, depth, a_row, a_step, b_step, b_column, c_row
         int add
+    size_t fr_gemm_packed(const FrGemm *)
     size_t fr_gemm_scratch(const FrGemm *)
-    void fr_gemm(const FrGemm *)
+    void fr_gemm_pack(const FrGemm *, char *)
+    void fr_gemm(const FrGemm *, Py_ssize_t, Py_ssize_t, char *)
+
+cdef extern from "tree.h" nogil:
+    int FR_TREE_INPUT, FR_TREE_SUM_I, FR_TREE_SUM_GO, FR_TREE_FORGET
+    ctypedef struct FrTree:
+        const FrKernels *kernels
+        Py_ssize_t nodes, hidden, leaves, block, least
+        int threads
+        const Py_ssize_t *node
+        const Py_ssize_t *first_kid
+        const Py_ssize_t *kid
+        const Py_ssize_t *level
+        FrGemm *product
+        char *gates
+        char *sums
+        char *forget
+        char *h
+        char *c
+        char *dh
+        char *dc
+        char *scratch
+    size_t fr_tree_scratch(const FrTree *)
+    void fr_tree_forward(const FrTree *)
+    void fr_tree_backward(const FrTree *)
 
 cdef extern from "crossentropy.h" nogil:
     ctypedef struct FrCrossEntropy:

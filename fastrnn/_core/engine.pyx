@@ -532,5 +532,6 @@ cdef class Recurrent:
 
 include "stream.pxi"
 include "matrix.pxi"
+include "tree.pxi"
 include "optim.pxi"
 include "losses.pxi"

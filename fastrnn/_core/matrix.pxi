@@ -12,9 +12,17 @@ def math(str name, array, str isa_name=None):
 
 
 
+cdef struct GemmParts:
+    FrGemm gemm
+    Py_ssize_t rows
+    int parts
+    char *scratch
+    size_t each
+
+
 cdef void gemm_task(void *context, int i) noexcept nogil:
-    cdef FrGemm *g = &(<FrGemm *>context)[i]
-    fr_gemm(g)
+    cdef GemmParts *p = <GemmParts *>context
+    fr_gemm(&p.gemm, p.rows * i // p.parts, p.rows * (i + 1) // p.parts, p.scratch + i * p.each)
 
 
 cdef object strided(object array, Py_ssize_t *row, Py_ssize_t *column):
@@ -46,35 +54,25 @@ def matmul(a, b, bias=None, out=None, str isa_name=None):
     ndarray
         ``(rows, columns)``. A row has the same bits whatever the other rows and the number of threads.
     """
-    cdef FrGemm g
-    cdef FrGemm *jobs
-    cdef int i, parts
-    cdef Py_ssize_t column, rows = a.shape[0]
-    memset(&g, 0, sizeof(FrGemm))
+    cdef GemmParts p
+    cdef FrGemm *g = &p.gemm
+    memset(g, 0, sizeof(FrGemm))
     cdef bytes name = isa_name.encode() if isa_name else _isa
     g.kernels = fr_kernels(name, a.itemsize)
     a = strided(a, &g.a_row, &g.a_step)
     b = strided(b, &g.b_step, &g.b_column)
-    g.add = out is not None
+    p.rows, g.columns, g.depth, g.add = a.shape[0], b.shape[1], a.shape[1], out is not None
     if out is None:
-        out = np.empty((rows, b.shape[1]), a.dtype)
+        out = np.empty((p.rows, g.columns), a.dtype)
     g.a, g.b, g.bias, g.c = data_of(a), data_of(b), data_of(bias), data_of(out)
-    g.columns, g.depth = b.shape[1], a.shape[1]
     g.c_row = cnp.PyArray_STRIDE(out, 0) // cnp.PyArray_ITEMSIZE(out)
-    parts = <int>max(1, min(fr_get_threads(), rows, <double>rows * g.columns * g.depth
-                            / (ROWS_THAT_SHARE * LEAST_WORK_PER_THREAD)))
-    cdef size_t scratch = fr_gemm_scratch(&g)
-    memory = _Buffer(parts * (sizeof(FrGemm) + scratch) + 64)
-    cdef char *base = (<_Buffer>memory).data
-    jobs = <FrGemm *>(base + parts * scratch)
-    for i in range(parts):
-        jobs[i] = g
-        jobs[i].a = g.a + rows * i // parts * g.a_row * g.kernels.size
-        jobs[i].c = g.c + rows * i // parts * g.c_row * g.kernels.size
-        jobs[i].rows = rows * (i + 1) // parts - rows * i // parts
-        jobs[i].scratch = base + i * scratch
+    p.parts = <int>max(1, min(fr_get_threads(), p.rows, <double>p.rows * g.columns * g.depth
+                              / (ROWS_THAT_SHARE * LEAST_WORK_PER_THREAD)))
+    p.each = fr_gemm_scratch(g)
+    scratch = _Buffer(p.parts * p.each)
+    p.scratch = (<_Buffer>scratch).data
     with nogil:
-        fr_parallel(gemm_task, jobs, parts)
+        fr_parallel(gemm_task, &p, p.parts)
     return out
 
 
