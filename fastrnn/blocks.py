@@ -153,17 +153,32 @@ class Linear(Module):
             "dtype": self.dtype.name,
         }
 
-    def _forward(self, x):
+    #: Up to so many rows a call multiplies with a packed weight that it keeps: a step of generation packs nothing.
+    _FEW = 16
+    _packed = None  # the version of the weight, and it packed
+
+    def _forward(self, x, few=0):
         """``x`` checked and converted, and ``y``."""
         if self._editing:
             self._sync()
         x = _validate.last_axis(x, "x", self.in_features, self.dtype)
-        y = engine.matmul(x.reshape(-1, self.in_features), self._views["weight"].T, self._views.get("bias"))
+        rows = x.reshape(-1, self.in_features)
+        y = (self._product_of_few if len(rows) <= few else self._product)(rows)
         return x, y.reshape(*x.shape[:-1], self.out_features)
+
+    def _product(self, rows):
+        return engine.matmul(rows, self._views["weight"].T, self._views.get("bias"))
+
+    def _product_of_few(self, rows):
+        packed = self._packed
+        if packed is None or packed[0] != self._version:
+            packed = self._version, engine.Packed(self._views["weight"].T, self._views.get("bias"))
+            self._packed = packed
+        return packed[1].times(rows)
 
     def __call__(self, x):
         """``(..., I)`` -> ``(..., O)``, any leading axes."""
-        return self._forward(x)[1]
+        return self._forward(x, self._FEW)[1]
 
     def vjp(self, x):
         """``y (..., O), pullback``; ``pullback(dy)`` returns ``dx (..., I)``."""

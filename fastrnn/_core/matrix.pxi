@@ -76,6 +76,50 @@ def matmul(a, b, bias=None, out=None, str isa_name=None):
     return out
 
 
+cdef class Packed:
+    """``b (depth, columns)``, the right operand of products to come, with ``bias (columns,)`` or None: packed, so that
+    neither is read again."""
+    cdef FrGemm gemm
+    cdef object memory, bias, scratch
+
+    def __init__(self, b, bias=None):
+        memset(&self.gemm, 0, sizeof(FrGemm))
+        self.gemm.kernels = fr_kernels(_isa, b.itemsize)
+        b = strided(b, &self.gemm.b_step, &self.gemm.b_column)
+        self.gemm.b, self.gemm.depth, self.gemm.columns = data_of(b), b.shape[0], b.shape[1]
+        self.memory = _Buffer(fr_gemm_packed(&self.gemm))
+        fr_gemm_pack(&self.gemm, (<_Buffer>self.memory).data)
+        self.gemm.packed = (<_Buffer>self.memory).data
+        self.bias = None if bias is None else bias.copy()
+        self.gemm.bias = data_of(self.bias)
+
+    cdef FrGemm product(self, char *a, Py_ssize_t a_row, const Py_ssize_t *a_at,
+                        char *c, Py_ssize_t c_row, const Py_ssize_t *c_at, bint add):
+        """Rows of `a`, as far apart as `a_row` elements, times b; to rows of `c`."""
+        cdef FrGemm g = self.gemm
+        g.a, g.a_row, g.a_step, g.a_at = a, a_row, 1, a_at
+        g.c, g.c_row, g.c_at, g.add = c, c_row, c_at, add
+        return g
+
+    def times(self, a):
+        """``a @ b + bias`` for contiguous rows ``a``, with the bits of `matmul`: by one thread, for few rows."""
+        cdef FrGemm g
+        cdef cnp.npy_intp[2] shape
+        shape[0], shape[1] = cnp.PyArray_DIM(a, 0), self.gemm.columns
+        out = cnp.PyArray_EMPTY(2, shape, cnp.PyArray_TYPE(a), 0)
+        g = self.product(data_of(a), self.gemm.depth, NULL, data_of(out), self.gemm.columns, NULL, False)
+        scratch, self.scratch = self.scratch, None  # another thread's call finds none
+        if scratch is None:
+            scratch = _Buffer(fr_gemm_scratch(&g))
+        if <double>shape[0] * shape[1] * g.depth < NOGIL_WORK:
+            fr_gemm(&g, 0, shape[0], (<_Buffer>scratch).data)
+        else:
+            with nogil:
+                fr_gemm(&g, 0, shape[0], (<_Buffer>scratch).data)
+        self.scratch = scratch
+        return out
+
+
 def product(a, w, bias, str isa_name=None):
     """``a @ w.T + bias`` by one instruction set's kernels, for tests."""
     return matmul(np.ascontiguousarray(a), np.ascontiguousarray(w).T, np.ascontiguousarray(bias), None, isa_name)

@@ -1,4 +1,4 @@
-# Tree LSTMs: forests in the order of computation, packed weights, the passes; part of engine.pyx.
+# Tree LSTMs: forests in the order of computation, the passes; part of engine.pyx.
 
 # Places whose products of x are made at a time, for each thread: at H = 256 in float32 their gates are 384 KB. Whole tiles
 # of 6 and of 8 rows.
@@ -40,32 +40,6 @@ def levels(parents):
                     at[found] = above
                     found += 1
     return order[:found], np.array(ends, np.intp)
-
-
-cdef class Packed:
-    """``b (depth, columns)``, the right operand of products to come, with ``bias (columns,)`` or None: packed, so that
-    neither is read again."""
-    cdef FrGemm gemm
-    cdef object memory, bias
-
-    def __init__(self, b, bias=None):
-        memset(&self.gemm, 0, sizeof(FrGemm))
-        self.gemm.kernels = fr_kernels(_isa, b.itemsize)
-        b = strided(b, &self.gemm.b_step, &self.gemm.b_column)
-        self.gemm.b, self.gemm.depth, self.gemm.columns = data_of(b), b.shape[0], b.shape[1]
-        self.memory = _Buffer(fr_gemm_packed(&self.gemm))
-        fr_gemm_pack(&self.gemm, (<_Buffer>self.memory).data)
-        self.gemm.packed = (<_Buffer>self.memory).data
-        self.bias = None if bias is None else bias.copy()
-        self.gemm.bias = data_of(self.bias)
-
-    cdef FrGemm product(self, char *a, Py_ssize_t a_row, const Py_ssize_t *a_at,
-                        char *c, Py_ssize_t c_row, const Py_ssize_t *c_at, bint add):
-        """Rows of `a`, as far apart as `a_row` elements, times b; to rows of `c`."""
-        cdef FrGemm g = self.gemm
-        g.a, g.a_row, g.a_step, g.a_at = a, a_row, 1, a_at
-        g.c, g.c_row, g.c_at, g.add = c, c_row, c_at, add
-        return g
 
 
 def tree_pass(tuple forest, tuple packed, bint backward, gates, sums, forget, h, c, outer, dc=None):
