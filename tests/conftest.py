@@ -1,6 +1,7 @@
 """Settings of the whole suite: how hard hypothesis tries, the oracle's threads, and whether a skip may pass."""
 
 import ctypes
+import gc
 import os
 
 import numpy  # noqa: F401  (its BLAS is looked for below)
@@ -31,6 +32,12 @@ def _oracle_on_one_thread():
 
 
 _oracle_on_one_thread()
+
+
+def pytest_collection_finish():
+    """Thousands of tests stay until the end: the garbage collector need not go through them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _refuse_skip(report):
