@@ -7,6 +7,7 @@
     init        initial parameters                 tbptt       truncated BPTT
     adaptive    AdaptiveSoftmax
     tree        TreeLSTM                           diagnostics what gradients do; imported when first used
+    training    Trainer, data, checkpoints         models      LanguageModel, vocabularies; both imported when first used
     decoding    from logits to tokens: sampling, beam search
     reference   the equations in NumPy, to compare with; never imported by the package
 """
@@ -41,13 +42,17 @@ from .variants import (
 
 __all__ = [
     "GRU", "LSTM", "MGU", "MUT1", "MUT2", "MUT3", "RNN", "SLSTM", "SRU", "AdaptiveSoftmax", "Dropout", "Embedding",
-    "FastGRNN", "FastRNN", "IndRNN", "Linear", "MinGRU", "MinLSTM", "MultiplicativeLSTM", "Sequential", "TreeLSTM",
-    "decoding", "delay", "diagnostics", "get_num_threads", "init", "load", "losses", "num_threads", "optim", "pool", "save",
-    "set_num_threads", "show_config", "tbptt",
+    "FastGRNN", "FastRNN", "IndRNN", "LanguageModel", "Linear", "MinGRU", "MinLSTM", "MultiplicativeLSTM", "Sequential",
+    "Trainer", "TreeLSTM", "decoding", "delay", "diagnostics", "get_num_threads", "init", "load", "losses", "models",
+    "num_threads", "optim", "pool", "save", "set_num_threads", "show_config", "tbptt", "training",
 ]  # fmt: skip
 
 
 def __getattr__(name):
-    if name == "diagnostics":
-        return _import_module(".diagnostics", __name__)
+    if name in ("diagnostics", "models", "training"):
+        return _import_module(f".{name}", __name__)
+    if name == "Trainer":
+        return _import_module(".training", __name__).Trainer
+    if name == "LanguageModel":
+        return _import_module(".models", __name__).LanguageModel
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

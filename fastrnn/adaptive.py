@@ -17,8 +17,8 @@ class _LossPullback(Pullback):
     __slots__ = ()
 
     def __call__(self, dloss=1.0):
-        """Gradient with respect to ``x`` from ``dloss``, the gradient with respect to the loss."""
-        return super().__call__(dloss)
+        """Gradient with respect to ``x`` from ``dloss``, the gradient with respect to the loss; a number is for all."""
+        return super().__call__(np.broadcast_to(dloss, self._shape) if np.ndim(dloss) == 0 else dloss)
 
 
 class AdaptiveSoftmax(Module):
@@ -112,11 +112,12 @@ class AdaptiveSoftmax(Module):
         return projected, engine.matmul(projected, self._views[f"tail.{i}.1.weight"].T)
 
     def _evaluate(self, rows, target, scale, gradient):
-        """The sum of the losses of all rows, and what backward needs.
+        """The losses of all rows, and what backward needs.
 
         Returns
         -------
-        total : float
+        values : ndarray
+            float64, ``(N,)``.
         d_head : ndarray or None
             ``scale`` times the gradient with respect to the head's logits.
         tails : list of tuple
@@ -125,16 +126,16 @@ class AdaptiveSoftmax(Module):
         cluster = np.searchsorted(self.cutoffs, target, side="right")  # 0: in the head
         entry = np.where(cluster > 0, self.cutoffs[0] - 1 + cluster, target)
         values, d_head = engine.cross_entropy(self._head(rows), entry, None, 0, scale, gradient)
-        total, tails = values.sum(), []
+        tails = []
         for i, start in enumerate(self.cutoffs):
             index = np.flatnonzero(cluster == i + 1)
             if index.size:
                 chosen = rows[index]
                 projected, logits = self._tail(i, chosen)
-                values, d_logits = engine.cross_entropy(logits, target[index] - start, None, 0, scale, gradient)
-                total += values.sum()  # (AS4), (AS5)
+                inner, d_logits = engine.cross_entropy(logits, target[index] - start, None, 0, scale, gradient)
+                values[index] += inner  # (AS4), (AS5)
                 tails.append((i, index, chosen, projected, d_logits))
-        return total, d_head, tails
+        return values, d_head, tails
 
     def _loss(self, x, target, ignore_index, reduction, gradient):
         """``x`` as checked, the loss, and a function from its gradient to ``dx``."""
@@ -145,14 +146,19 @@ class AdaptiveSoftmax(Module):
         scale = 1 / count if count else 0.0
         if gradient:
             rows = kept(rows, given)
-        total, d_head, tails = self._evaluate(rows, target, scale, gradient)
-        loss = self.dtype.type(total * scale if count else np.nan)  # the mean of nothing
+        values, d_head, tails = self._evaluate(rows, target, scale, gradient)
+        if reduction == "none":
+            loss = values.astype(self.dtype).reshape(x.shape[:-1])
+        else:
+            loss = self.dtype.type(values.sum() * scale if count else np.nan)  # the mean of nothing
         return loss, lambda dloss: self._backward(dloss, rows, d_head, tails).reshape(x.shape)
 
     def _backward(self, dloss, rows, d_head, tails):
-        if dloss != 1:
-            for gradient in (d_head, *(tail[-1] for tail in tails)):
-                gradient *= dloss
+        if (dloss != 1).any():
+            dloss = dloss.reshape(-1, 1)  # of each row, or of all together
+            d_head *= dloss
+            for _, index, *_, d_logits in tails:
+                d_logits *= dloss if dloss.size == 1 else dloss[index]
         grads, values = self._grad_views, self._views
         products.gradient(d_head, rows, transpose_a=True, add_to=grads["head.weight"])  # (AS21)
         if self.head_bias:
@@ -169,13 +175,13 @@ class AdaptiveSoftmax(Module):
     def __call__(self, x, target, ignore_index=-100, reduction="mean"):
         """The loss of ``x (..., I)`` for classes ``target (...)``.
 
-        Targets of ``ignore_index`` count nothing; ``reduction`` is ``"mean"`` (over the others) or
-        ``"sum"``. TypeError or ValueError for targets that are no classes.
+        Targets of ``ignore_index`` count nothing; ``reduction`` is ``"mean"`` (over the others), ``"sum"`` or ``"none"``:
+        the losses ``(...)`` themselves. TypeError or ValueError for targets that are no classes.
         """
         return self._loss(x, target, ignore_index, reduction, False)[0]
 
     def vjp(self, x, target, ignore_index=-100, reduction="mean"):
-        """``loss, pullback``; ``pullback(dloss=1.0)`` returns ``dx (..., I)``."""
+        """``loss, pullback``; ``pullback(dloss=1.0)`` returns ``dx (..., I)``; dloss as the loss, or a number."""
         loss, backward = self._loss(x, target, ignore_index, reduction, True)
         return loss, _LossPullback(loss, backward, self, "dloss")
 

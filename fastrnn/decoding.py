@@ -206,16 +206,37 @@ def _keep_k(logits, k):
     return np.where(above | tied & (tied.cumsum(-1) <= k - above.sum(-1, keepdims=True)), logits, -np.inf)
 
 
+#: Tokens that a nucleus is looked for among at first: finding them takes a tenth of the time of sorting 50,000.
+_LIKELIEST = 256
+
+
 def _keep_p(logits, p):
     if p == 1:
         return logits.copy()
-    order = np.argsort(-logits, axis=-1, kind="stable")
-    chances = np.exp(np.take_along_axis(logits, order, -1) - logits.max(axis=-1, keepdims=True))
-    likelier = chances.cumsum(axis=-1, dtype=np.float64)
-    likelier, whole = likelier - chances, likelier[..., -1:]
-    kept = np.empty(logits.shape, bool)
-    np.put_along_axis(kept, order, likelier < p * whole, -1)
-    return np.where(kept, logits, -np.inf)
+    rows = np.ascontiguousarray(logits.reshape(-1, logits.shape[-1]))
+    kept, open_rows, count = np.empty(rows.shape, bool), np.arange(len(rows)), _LIKELIEST
+    while open_rows.size:
+        kept[open_rows], decided = _nucleus(rows[open_rows], p, count)
+        open_rows, count = open_rows[~decided], 16 * count
+    return np.where(kept.reshape(logits.shape), logits, -np.inf)
+
+
+def _nucleus(rows, p, count):
+    """Which tokens are in the nucleus ``(N, V)``, as the ``count`` likeliest say, and whether they decide it ``(N,)``."""
+    size = rows.shape[1]
+    chances = np.exp(rows - rows.max(axis=-1, keepdims=True))
+    whole = chances.sum(axis=-1, keepdims=True, dtype=np.float64)
+    top = np.broadcast_to(np.arange(size), rows.shape)
+    if count < size:
+        top = np.sort(np.argpartition(rows, size - count, axis=-1)[:, size - count :], axis=-1)
+    top = np.take_along_axis(top, np.argsort(-np.take_along_axis(rows, top, -1), axis=-1, kind="stable"), -1)
+    values, chances = np.take_along_axis(rows, top, -1), np.take_along_axis(chances, top, -1)
+    inside = chances.cumsum(axis=-1, dtype=np.float64) - chances < p * whole
+    kept = np.zeros(rows.shape, bool)
+    np.put_along_axis(kept, top, inside, -1)
+    # A token as likely as the last of the top may be missing there; what is likelier is not.
+    decided = np.where(inside, values, np.inf).min(axis=-1) > values[:, -1]
+    return kept, decided | (count >= size)
 
 
 def generate(step, start, state=None, *, length=None, eos=None, temperature=1.0, top_k=None, top_p=None, rng=None):

@@ -69,6 +69,11 @@ class restoring:
         _local.restoring = self._outer
         return False
 
+    @staticmethod
+    def active():
+        """Whether this thread is inside one."""
+        return getattr(_local, "restoring", None) is not None
+
     def spend(self, count):
         """Take ``count`` parameters from the budget."""
         if self.budget is not None:

@@ -6,20 +6,26 @@ dtype, shape, offsets; ``__metadata__`` -> strings) and the bytes of the tensors
 A reader trusts nothing: everything in the header is checked against the size of the file before
 anything is allocated.
 
-Format: https://github.com/huggingface/safetensors. Imports numpy, ``params``, ``blocks`` and
-``_validate``; json and secrets when a file is read or written.
+Format: https://github.com/huggingface/safetensors. Imports numpy, ``params``, ``blocks``, ``files`` and
+``_validate``; json when a file is read or written.
 """
 
 import os
+from importlib import import_module
 
 import numpy as np
 
 from . import _validate
 from .blocks import Sequential
+from .files import write_atomically
 from .params import Module, registry, restoring
 
 FORMAT = "fastrnn"
 VERSION = 1
+#: Formats of models, which know how to read them, and where these are.
+MODELS = {"fastrnn-language-model": (".models", "LanguageModel")}
+#: Tensors of a file whose names begin so belong to a training run, not to the model.
+TRAINING = "training."
 MAX_HEADER = 100_000_000  # bytes; the bound of the reference implementation
 MAX_AXES = 64  # of a NumPy array
 
@@ -79,7 +85,7 @@ def write_safetensors(path, tensors, metadata=None):
     arrays, metadata = _validate.tensors_to_write(tensors, metadata, _DTYPES)
     # Largest items first, so that each tensor is aligned to its items.
     order = sorted(arrays, key=lambda name: -arrays[name].itemsize)
-    _write_atomically(path, [_header(arrays, metadata, order), *(arrays[n] for n in order)])
+    write_atomically(path, [_header(arrays, metadata, order), *(arrays[n] for n in order)])
 
 
 def _header(arrays, metadata, order):
@@ -100,51 +106,6 @@ def _header(arrays, metadata, order):
     text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
-
-
-def _write_atomically(path, chunks):
-    """Write ``chunks`` to a temporary file beside ``path`` and rename it into place."""
-    import secrets
-
-    path = os.path.realpath(path)  # through a symbolic link, the file behind it is replaced
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name[:100]}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            for chunk in chunks:
-                file.write(_bytes(chunk))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        if isinstance(error, OSError) and error.errno is not None:
-            raise OSError(error.errno, error.strerror, path) from error  # the name the user knows
-        raise
-    _flush_folder(folder)
-
-
-def _bytes(chunk):
-    """The little-endian bytes of a contiguous array, without a copy where that is possible."""
-    if isinstance(chunk, bytes):
-        return chunk
-    little = chunk.astype(chunk.dtype.newbyteorder("<"), copy=False)
-    return memoryview(little.reshape(-1).view(np.uint8))
-
-
-def _flush_folder(folder):
-    """Make the renaming itself durable, where the system lets a folder be flushed."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
 
 
 # -- reading --------------------------------------------------------------------------------
@@ -291,7 +252,7 @@ def _natural_numbers(values):
 # -- modules --------------------------------------------------------------------------------
 
 
-def save(path, module):
+def save(path, module, tensors=None, metadata=None):
     """Save a module, its configuration and parameters, into one safetensors file.
 
     The file appears complete or not at all; if writing fails, an earlier one is left intact.
@@ -302,6 +263,9 @@ def save(path, module):
     path : str or path-like
     module : Module
         A recurrent layer or a block.
+    tensors, metadata : mapping, optional
+        More to put into the file: arrays by names that begin with ``"training."``, which ``load`` passes over;
+        strings.
 
     Raises
     ------
@@ -325,17 +289,17 @@ def save(path, module):
 
     _validate.module(module, Module)
     configuration = json.dumps(_described(module, {}))
-    tensors = {name: module.parameters[name] for name in _first_names(module)}
-    metadata = {
+    own = {name: module.parameters[name] for name in _first_names(module)}
+    described = {
         "format": FORMAT,
         "format_version": str(VERSION),
         "configuration": configuration,
     }
-    write_safetensors(path, tensors, metadata)
+    write_safetensors(path, {**own, **(tensors or {})}, {**described, **(metadata or {})})
 
 
 def load(path):
-    """Load a module that ``save`` wrote.
+    """Load a module that ``save`` wrote, or a ``LanguageModel``, a checkpoint of one included.
 
     Parameters
     ----------
@@ -343,7 +307,7 @@ def load(path):
 
     Returns
     -------
-    module : Module
+    module : Module or LanguageModel
         With fresh gradients (zeros) and, where it draws dropout masks, a fresh rng.
 
     Raises
@@ -360,12 +324,16 @@ def load(path):
     """
     path = _validate.path(path)
     tensors, metadata = read_safetensors(path)
+    if metadata.get("format") in MODELS:
+        module, name = MODELS[metadata["format"]]
+        return getattr(import_module(module, __package__), name).load(path)
     if metadata.get("format") != FORMAT:
         _validate.refuse_file(path, "it has no fastrnn configuration in its metadata")
     if metadata.get("format_version") != str(VERSION):
         found = metadata.get("format_version")
         _validate.refuse_file(path, f"format_version is {found!r}, expected '{VERSION}'")
     description = _parsed(metadata.get("configuration", ""), path, "configuration")
+    tensors = {name: array for name, array in tensors.items() if not name.startswith(TRAINING)}
     budget = sum(array.size for array in tensors.values())
     try:
         with restoring(budget):

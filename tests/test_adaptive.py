@@ -80,6 +80,32 @@ def test_loss_and_gradients(shape, cutoffs, bias, ignored, reduction, seed):
             assert_close(name, m.grads[name], numeric, "numeric")
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_losses_of_rows(shape, dtype):
+    """Unreduced losses add up; their gradients are those of any weighted sum; a number weighs all alike."""
+    rng = np.random.default_rng(1)
+    m = fr.AdaptiveSoftmax(8, 9, [2, 6], 2.0, True, dtype=dtype, rng=rng)
+    x, target = rng.standard_normal((*shape, 8)).astype(dtype), rng.integers(0, 9, shape)
+    target = np.where(rng.random(shape) < 0.3, -100, target)
+    weights = rng.standard_normal(shape).astype(dtype)
+    losses, pullback = m.vjp(x, target, reduction="none")
+    assert losses.shape == shape and losses.dtype == dtype and not losses[target < 0].any()
+    assert_same_bits("losses of a call", m(x, target, reduction="none"), losses)
+    for place in np.ndindex(shape):
+        assert_close("loss", losses[place], m(x[place], target[place], reduction="sum"), "forward")
+    dx, expected = pullback(weights), np.zeros_like(x)
+    grads = {name: array.copy() for name, array in m.grads.items()}
+    m.zero_grad()
+    for place in np.ndindex(shape):
+        expected[place] = m.vjp(x[place], target[place], reduction="sum")[1](weights[place])
+    assert_close("dx", dx, expected, "gradient")
+    for name, array in m.grads.items():
+        assert_close(name, grads[name], array, "gradient")
+    both = [m.vjp(x, target, reduction=way)[1](0.5) for way in ("none", "sum")]
+    assert_same_bits("dx of a number", *both)
+
+
 def sines(count, step, scale=1.0):
     return scale * np.sin(step * np.arange(count))
 
@@ -213,7 +239,8 @@ BAD = {
     "target shape": (lambda: M(X, [0]), ValueError, "target: "),
     "target high": (lambda: M.vjp(X, [0, 10]), ValueError, r"target: .*0\.\.9.*got 10"),
     "target float": (lambda: M(X, [0.0, 1.0]), TypeError, "target: "),
-    "reduction": (lambda: M(X, [0, 1], reduction="none"), ValueError, "reduction: "),
+    "reduction": (lambda: M(X, [0, 1], reduction="max"), ValueError, "reduction: "),
+    "dloss of rows": (lambda: M.vjp(X, [0, 1], reduction="none")[1]([1.0, 2.0, 3.0]), ValueError, "dloss: "),
     "dloss": (lambda: M.vjp(X, [0, 1])[1](np.ones(2)), ValueError, "dloss: "),
 }
 

@@ -78,6 +78,29 @@ def test_top_p_one_by_one(weights, sixteenths):
     assert_same_bits("a row among others", decoding.top_p(np.stack([logits[::-1], logits]), p)[1], result)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("scale", [0.01, 1.0, 8.0])
+@pytest.mark.parametrize("step", [0.0, 0.25])
+def test_top_p_of_many_tokens(dtype, scale, step):
+    """Against sorting all of a row; with equal logits (on a grid) or none, in nuclei of few tokens and of most."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, scale, (4, 4999)).astype(dtype)
+    logits = np.round(logits / step) * np.dtype(dtype).type(step) if step else logits
+    logits[1, 7] = -INF
+    for p in (1e-3, 0.3, 0.7, 0.95, 0.999):
+        found = decoding.top_p(logits, p)
+        for row, result in zip(logits, found):
+            order = np.argsort(-row, kind="stable")
+            chances = np.exp((row - row.max())[order]).astype(np.float64)
+            below = (chances.cumsum() - chances) / chances.sum()
+            inside = np.sort(order[below < p])
+            assert abs(below - p).min() > 1e-12, "a p that rounding decides"
+            assert np.array_equal(np.flatnonzero(result > -INF), inside)
+            assert np.array_equal(result[inside], row[inside])
+        assert_same_bits("rows in another order of memory", decoding.top_p(np.asfortranarray(logits), p), found)
+        assert_same_bits("a row alone", decoding.top_p(logits[2], p), found[2])
+
+
 def test_a_nucleus_that_is_reached_exactly_takes_no_more():
     assert decoding.top_p([0.0, 0.0, 0.0, 0.0], 0.5).tolist() == [0, 0, -INF, -INF]
 

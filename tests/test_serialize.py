@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tolerance import assert_same_bits
 
 import fastrnn as fr
-from fastrnn import serialize
+from fastrnn import files
 from fastrnn.params import Module
 from fastrnn.serialize import read_safetensors, write_safetensors
 
@@ -147,7 +147,7 @@ def test_a_failure_leaves_the_earlier_file_intact(tmp_path, monkeypatch, moment,
         raise error
 
     if moment == "write":
-        monkeypatch.setattr(serialize, "_bytes", fail)
+        monkeypatch.setattr(files, "_bytes", fail)
     else:
         monkeypatch.setattr(os, moment, fail)
     with pytest.raises(type(error)) as caught:

@@ -16,7 +16,8 @@ computed before all checks of a call have passed.
     decoding    logits, ways to choose from them, step functions
     optimizers  hyperparameters and states of optimisers and schedules
     files       what is read and written
-    texts       texts and vocabularies
+    texts       texts, vocabularies, layers of language models
+    training    what a trainer is given
 
 Imports numpy only; each module only from those above it. The rest of the package calls
 ``_validate.NAME`` with the names below. Axis letters: ``T`` time, ``B`` batch, ``I`` input,
@@ -90,4 +91,33 @@ from .scalars import (
     thread_variable,
 )
 from .sequences import acyclic, delayed, initialisation, loss_result, pooled, recurrent_layer, tree, truncated
-from .texts import alphabet, known_characters, text, text_length
+from .texts import (
+    alphabet,
+    embedding_width,
+    held_out,
+    known_characters,
+    known_words,
+    language_options,
+    one_token,
+    text,
+    text_length,
+    text_or_bytes,
+    vocabulary,
+    vocabulary_size,
+)
+from .training import (
+    callback_list,
+    checkpoint_folder,
+    codes,
+    layout,
+    length_of_run,
+    long_enough,
+    loss_function,
+    ragged,
+    schedule,
+    schedule_of,
+    series,
+    source,
+    trainable,
+    valid_data,
+)

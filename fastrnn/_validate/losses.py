@@ -48,7 +48,7 @@ def _classes(target, shape, classes, ignore_index):
 
 def class_targets(target, shape, classes, ignore_index, reduction):
     """The arguments of an ``AdaptiveSoftmax`` besides ``x``: its targets, -1 for those ignored."""
-    one_of(reduction, "reduction", REDUCTIONS[:2])
+    one_of(reduction, "reduction", REDUCTIONS)
     return _classes(target, shape, classes, integer(ignore_index, "ignore_index"))
 
 

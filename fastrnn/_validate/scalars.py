@@ -86,10 +86,10 @@ def one_of(value, name, options):
     return value
 
 
-def same(value, expected, what):
-    """``value``, if it is the one expected."""
+def same(value, expected, what, most=80):
+    """``value``, if it is the one expected; ``most`` characters of either are in the message."""
     if value != expected:
-        raise ValueError(f"{what}: expected {expected!r:.80}, got {value!r:.80}")
+        raise ValueError(f"{what}: expected {expected!r:.{most}}, got {value!r:.{most}}")
     return value
 
 
