@@ -34,10 +34,10 @@ def models(tmp_path_factory):
 # ---- generate -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("choice", [{"temperature": 1.5}, {"temperature": 1.0, "top_k": 3}, {"temperature": 1.0, "top_p": 0.2}])
 @pytest.mark.parametrize("tokens", ["chars", "words", "bytes"])
-def test_generate_as_the_model_does(models, tokens):
+def test_generate_as_the_model_does(models, tokens, choice):
     path = models / f"{tokens}.safetensors"
-    choice = {"temperature": 1.5, "top_k": 9, "top_p": 0.95}
     text = "".join(LanguageModel.load(path).generate(40, prime="one (", rng=3, **choice))
     options = [word for name, value in choice.items() for word in (f"--{name.replace('_', '-')}", value)]
     code, out, err = run_here("generate", path, "--prime", "one (", "--length", 40, "--seed", 3, *options)
@@ -82,6 +82,14 @@ def test_eval_as_the_model_does(models, tokens, unit):
         perplexity = model.perplexity(read, streams=streams)
         assert f"Perplexity:  {perplexity:.4f} per {unit}, of {len(model.vocabulary)}\n" in out
     assert run_here("eval", path, "--data", "-", stdin=TEXT)[0] == 0
+
+
+def test_a_mark_of_the_byte_order_is_no_text(models, tmp_path):
+    outs = []
+    for encoding in ("utf-8", "utf-8-sig"):
+        (tmp_path / "text").write_text(TEXT, encoding=encoding)
+        outs.append(run_here("eval", models / "chars.safetensors", "--data", tmp_path / "text"))
+    assert outs[0] == outs[1] and outs[0][0] == 0
 
 
 def test_eval_of_unknown_text(models):

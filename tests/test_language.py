@@ -61,6 +61,7 @@ def small_model(seed=0, **options):
         (lambda: small_model().generate(-1), ValueError),
         (lambda: small_model().generate(3, temperature=-1), ValueError),
         (lambda: small_model().generate(3, prime="xyz"), ValueError),
+        (lambda: small_model().generate(3, prime=b"abc"), TypeError),
         (lambda: small_model().bits_per_character("a"), ValueError),
     ],
 )
@@ -238,19 +239,41 @@ def test_perplexity_beyond_all_numbers():
     assert np.isnan(model.perplexity("ab")) and np.isnan(model.bits_per_character("ab"))
 
 
+@pytest.mark.parametrize("prime", ["one (", "one", "five."])
 @pytest.mark.parametrize("tokens", ["chars", "words", "bytes"])
-def test_generated_pieces_are_the_text(tokens):
+def test_generated_pieces_are_the_text(tokens, prime):
     """What is streamed after a prime, and the prime, are what all numbers together decode to."""
     text = "one (two) three,\nfour \u20ac five. " * 3
     vocabulary = Vocabulary.of(text, tokens)
     model = LanguageModel(vocabulary, 8, 16, 1, rng=3)
-    pieces = list(model.generate(30, prime="one (", rng=1))
+    pieces = list(model.generate(30, prime=prime, rng=1))
     assert len(pieces) in (30, 31)
-    whole = "one (" + "".join(pieces)
+    whole = prime + "".join(pieces)
     if tokens != "bytes":  # whose text at random is not UTF-8
         codes = vocabulary.encode(whole)
-        assert vocabulary.decode(codes) == whole and codes.size == 30 + vocabulary.encode("one (").size
+        assert vocabulary.decode(codes) == whole and codes.size == 30 + vocabulary.encode(prime).size
         assert 0 not in codes
+        found = model.beam_search(5, prime=prime, width=2)[0][0]
+        assert vocabulary.encode(prime + found).size == 5 + vocabulary.encode(prime).size
+
+
+def test_a_word_keeps_its_distance_from_the_prime():
+    model = LanguageModel(WORDS, 8, 16, 1, rng=3)
+    with model.head.edit() as p:
+        p["bias"][WORDS.encode("cat")] = 100
+    assert list(model.generate(2, prime="the")) == [" cat", " cat"]
+    assert model.beam_search(2, prime="the", width=1)[0][0] == " cat cat"
+    assert list(model.generate(2)) == ["cat", " cat"], "after a newline"
+    bare = LanguageModel(Vocabulary.of("a b", "words"), 8, 16, 1, rng=3)
+    assert not next(bare.generate(1)).startswith(" ") and not bare.beam_search(1)[0][0].startswith(" ")
+
+
+def test_a_character_that_is_cut_off():
+    model = LanguageModel(Vocabulary.of("a", "bytes"), 8, 16, 1, rng=3)
+    with model.head.edit() as p:
+        p["bias"][0xE2] = 100  # the first of three
+    assert list(model.generate(2)) == ["", "\ufffd", "\ufffd"]
+    assert model.beam_search(2, width=1)[0][0] == "\ufffd\ufffd"
 
 
 def test_beam_search():
@@ -393,6 +416,9 @@ def test_learns_a_repeating_text():
     model = small_model()
     trainer = model.fit(TEXT, steps=200, **FIT)
     assert trainer.step == 200 and trainer.loss < 0.15
+    assert trainer.max_norm == 5.0 and trainer.data.unit == "characters"
+    assert trainer.history["learning_rate"].max() == pytest.approx(0.02, rel=0.01)
+    assert model.fit(TEXT, steps=0, max_norm=None).max_norm is None
     assert model.bits_per_character(TEXT) < 0.1 and model.perplexity(TEXT) < 1.1
     assert "".join(model.generate(20, prime="abcde fgh\n", temperature=0)) == TEXT[:20]
 
@@ -402,7 +428,8 @@ def test_learns_words_and_bytes(tokens, cell):
     text = "to be or not to be, na\u00efve?\n" * 60
     model = LanguageModel(Vocabulary.of(text, tokens), 16, 24, 1, cell=cell, rng=0)
     before = model.bits_per_character(text)
-    model.fit(text, epochs=15, seq_length=16, batch_size=4, learning_rate=0.02)
+    trainer = model.fit(text, epochs=15, seq_length=16, batch_size=4, learning_rate=0.02)
+    assert trainer.data.unit == tokens
     assert model.bits_per_character(text) < 0.15 < 1 < before
     line = text[: text.index("\n") + 1]
     count = model.vocabulary.encode(line).size

@@ -46,6 +46,7 @@ def test_unknown_characters():
 
 def test_what_words_are():
     vocabulary = WordVocabulary.of(TEXT, "words")
+    assert vocabulary.encode("a,b 1,2").size == 4
     assert [vocabulary.decode([code]).strip(" ") for code in vocabulary.encode(TEXT)] == [
         "It's", "3.5", "(", "or", "1,000", ")", "well-known", "words", "...", "\n", "\n", '"', "No", ",", '"', "said", "he", ":",
         "'", "yes", "'", "!", "$", "5", ",", "7", "%", "--", "and", "so", "on", ".", "na\u00efve", "\n",
@@ -56,6 +57,13 @@ def test_words_read_well():
     vocabulary = Vocabulary.of(TEXT, "words")
     shown = vocabulary.decode(vocabulary.encode(TEXT))
     assert shown == TEXT.replace("\t", " ")
+
+
+@pytest.mark.parametrize("text", ['say "a\n"b" c', "a. . b", "'a' 'b", '("a") [b]!', "x, y,z 1,2", "$5 (7%)", "\u201ca\u201d, b"])
+def test_spaces_are_where_they_are_usual(text):
+    """A quote is open until the end of a line; equal marks stay two."""
+    vocabulary = Vocabulary.of(text, "words")
+    assert vocabulary.decode(vocabulary.encode(text)) == text.replace("y,z", "y, z")
 
 
 @given(st.text(st.sampled_from("ab1 \n.,-'\"`(){}[]$%!?:;#\u2019\u201c\u201d\u2018_\u00e9\u3042\r\t"), max_size=60))

@@ -312,17 +312,26 @@ class LanguageModel:
         length = _validate.integer(length, "length", minimum=0)
         choosing = _validate.choosing(temperature, top_k, top_p)
         rng = _validate.generator(rng)
-        codes, decoder = self._primed(prime)
-        return self._pieces(codes, decoder, length, choosing, rng)
+        prime = self._known(prime)
+        return self._pieces(self._begun(prime), self._decoder_after(prime), length, choosing, rng)
 
-    def _primed(self, prime):
-        """Numbers that a text begins with, at least one, and a decoder that has read them."""
-        text = _validate.text_or_bytes(prime, "prime")
+    def _known(self, prime):
+        """The numbers of a prime, all of them known."""
+        check = _validate.text_or_bytes if self.vocabulary.tokens == "bytes" else _validate.text
+        text = check(prime, "prime")
         _validate.known_characters(self.vocabulary.unknown(text), "prime", self.units)
-        codes, decoder = self.vocabulary.encode(text), self.vocabulary.decoder()
-        for code in codes:
+        return self.vocabulary.encode(text)
+
+    def _begun(self, prime):
+        """The numbers that the model reads before it writes, at least one."""
+        return prime if prime.size else np.array([self.vocabulary.start])
+
+    def _decoder_after(self, prime):
+        """A decoder that has read a prime."""
+        decoder = self.vocabulary.decoder()
+        for code in prime:
             decoder.feed(code)
-        return (codes if codes.size else np.array([self.vocabulary.start])), decoder
+        return decoder
 
     def _pieces(self, codes, decoder, length, choosing, rng):
         """The generator behind ``generate``, all arguments checked."""
@@ -369,7 +378,8 @@ class LanguageModel:
         >>> [len(text) for text, score in model.beam_search(4, prime="a", width=2)]
         [4, 4]
         """
-        codes, _ = self._primed(prime)
+        prime = self._known(prime)
+        codes = self._begun(prime)
         eos = None if end is None else _validate.one_token(self.vocabulary.encode(end), self.vocabulary.first, "end")
         state = self(codes[:-1, np.newaxis])[1] if codes.size > 1 else None
 
@@ -380,13 +390,11 @@ class LanguageModel:
             return scores, state
 
         found = beam_search(step, int(codes[-1]), state, width=width, length=length, length_penalty=length_penalty, eos=eos)
-        return [(self._after(codes, one.tokens), one.score) for one in found]
+        return [(self._text_after(prime, one.tokens), one.score) for one in found]
 
-    def _after(self, codes, tokens):
-        """The text of tokens that follow others."""
-        decoder = self.vocabulary.decoder()
-        for code in codes:
-            decoder.feed(code)
+    def _text_after(self, prime, tokens):
+        """The text of tokens that follow a prime."""
+        decoder = self._decoder_after(prime)
         return "".join(map(decoder.feed, tokens)) + decoder.end()
 
     # -- files ------------------------------------------------------------------------------
