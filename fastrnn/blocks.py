@@ -5,13 +5,13 @@ training, ``dx = pullback(dy)`` for the backward pass, which adds the gradients 
 parameters into ``block.grads``. A pullback can be called once, and not after the parameters
 were changed. ``y`` from ``vjp`` is read-only, because the next block's backward pass reads it.
 
-Imports numpy, ``params``, ``pullback`` and ``_validate``. Dense products are the engine's, or BLAS's where
+Imports numpy, ``params``, ``pullback``, ``lookup`` and ``_validate``. Dense products are the engine's, or BLAS's where
 it gains.
 """
 
 import numpy as np
 
-from . import _validate
+from . import _validate, lookup
 from ._core import engine, products
 from .params import Module
 from .pullback import Pullback, kept, read_only
@@ -153,17 +153,32 @@ class Linear(Module):
             "dtype": self.dtype.name,
         }
 
-    def _forward(self, x):
+    #: Up to so many rows a call multiplies with a packed weight that it keeps: a step of generation packs nothing.
+    _FEW = 16
+    _packed = None  # the version of the weight, and it packed
+
+    def _forward(self, x, few=0):
         """``x`` checked and converted, and ``y``."""
         if self._editing:
             self._sync()
         x = _validate.last_axis(x, "x", self.in_features, self.dtype)
-        y = engine.matmul(x.reshape(-1, self.in_features), self._views["weight"].T, self._views.get("bias"))
+        rows = x.reshape(-1, self.in_features)
+        y = (self._product_of_few if len(rows) <= few else self._product)(rows)
         return x, y.reshape(*x.shape[:-1], self.out_features)
+
+    def _product(self, rows):
+        return engine.matmul(rows, self._views["weight"].T, self._views.get("bias"))
+
+    def _product_of_few(self, rows):
+        packed = self._packed
+        if packed is None or packed[0] != self._version:
+            packed = self._version, engine.Packed(self._views["weight"].T, self._views.get("bias"))
+            self._packed = packed
+        return packed[1].times(rows)
 
     def __call__(self, x):
         """``(..., I)`` -> ``(..., O)``, any leading axes."""
-        return self._forward(x)[1]
+        return self._forward(x, self._FEW)[1]
 
     def vjp(self, x):
         """``y (..., O), pullback``; ``pullback(dy)`` returns ``dx (..., I)``."""
@@ -308,14 +323,31 @@ class Sequential(Module):
 
     def __call__(self, x, lengths=None):
         """The last module's output for ``x``, the first one's input."""
-        for module in self._modules:
-            if module._recurrent:
+        for module, embedding in self._steps():
+            if embedding:
+                x = lookup.call(embedding, module, x, lengths=lengths)[0]
+            elif module._recurrent:
                 x = module(x, lengths=lengths)[0]
             elif module._takes_lengths:
                 x = module(x, lengths=lengths)
             else:
                 x = module(x)
         return x
+
+    def _steps(self):
+        """Each module with None, or a recurrent layer with the embedding right before it."""
+        before = None
+        for module in self._modules:
+            if before is not None and not module._recurrent:
+                yield before, None
+                before = None
+            if type(module) is Embedding:
+                before = module
+            else:
+                yield module, before
+                before = None
+        if before is not None:
+            yield before, None
 
     def vjp(self, x, lengths=None):
         """``y, pullback``; ``dx = pullback(dy)`` is None after an Embedding."""
@@ -336,8 +368,10 @@ class Sequential(Module):
 
     def _vjp_chain(self, x, lengths):
         pullbacks = []
-        for module in self._modules:
-            if module._recurrent:
+        for module, embedding in self._steps():
+            if embedding:
+                x, *_, pullback = lookup.vjp(embedding, module, x, lengths=lengths)
+            elif module._recurrent:
                 x, *_, pullback = module.vjp(x, lengths=lengths)
             elif module._takes_lengths:
                 x, pullback = module.vjp(x, lengths=lengths)

@@ -96,6 +96,19 @@ def test_results_have_the_dtype_of_the_block(dtype):
     assert y.dtype == np.float32 and pullback(np.ones((4, 2), dtype)).dtype == np.float32
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("I", "O"), [(3, 1), (40, 70), (600, 100)])
+def test_linear_of_few_rows_has_the_bits_of_many(I, O, dtype):
+    """Also after its weights were changed: what it keeps packed is never stale."""
+    layer, x = fr.Linear(I, O, dtype=dtype, rng=0), drawn(1, 40, I, dtype=dtype)
+    for change in (lambda: None, lambda: layer.load_state_dict(fr.Linear(I, O, dtype=dtype, rng=7).state_dict())):
+        change()
+        many = layer(x)
+        for rows in (1, 2, 7, 16):
+            assert_same_bits(f"{rows} rows", layer(x[:rows]), many[:rows])
+        assert_same_bits("one row", copy.deepcopy(layer)(x[3]), many[3])
+
+
 # -- Embedding ------------------------------------------------------------------------------
 
 

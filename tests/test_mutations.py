@@ -16,7 +16,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ["fastrnn", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE"]
 SUBSET = [f"tests/test_{name}.py" for name in (
-    "forward", "gradients", "cells", "kernels", "regularisers", "masks", "checkpoint", "losses", "losses_ctc")]  # fmt: skip
+    "tree", "forward", "gradients", "cells", "kernels", "regularisers", "masks", "checkpoint", "lookup", "losses",
+    "losses_ctc")]  # fmt: skip
 
 
 class Mutation(NamedTuple):
@@ -67,12 +68,16 @@ MUTATIONS = {
     "c_t for c_{t-1} in backward": Mutation(
         "bptt.c", "fr_state_row(run, &w->kept, e, j, s - 1, kept - n_prev + j)",
         "fr_state_row(run, &w->kept, e, j, s, kept + j)"),
-    "dx of the reverse direction only": Mutation("bptt.c", "int add = back->dx_add;", "int add = 0;"),
+    "dx of the reverse direction only": Mutation("gradients.c", "int add = back->dx_add;", "int add = 0;"),
     "gradients overwritten, not added": Mutation(
-        "bptt.c", "whole ? product->out : w->zeros;\n        product->init_row = whole ? strip->row : 0;",
+        "gradients.c", "whole ? product->out : w->zeros;\n        product->init_row = whole ? strip->row : 0;",
         "w->zeros;\n        product->init_row = 0;"),
+    "a table's gradients in the rows of the batch": Mutation(
+        "gradients.c", "fr_at(plan, to, w->code[r] * s->dg_width * VL)", "fr_at(plan, to, r % table * s->dg_width * VL)"),
+    "the table's row of the step after": Mutation(
+        "sequence_impl.h", "fr_time(run, slot, s) * run->lookup->time", "fr_time(run, slot, s ^ 1) * run->lookup->time"),
     "bias gradients of the wrong gates": Mutation(
-        "bptt.c", "fr_at(plan, w->acc, (s->rec_at + g * s->blocks) * VL)", "fr_at(plan, w->acc, (s->gx_at + g * s->blocks) * VL)"),
+        "gradients.c", "fr_at(plan, w->acc, (s->rec_at + g * s->blocks) * VL)", "fr_at(plan, w->acc, (s->gx_at + g * s->blocks) * VL)"),
     "bias of the wrong unit": Mutation(
         "kernels/pack.inc", "bias[row * m->units + unit] : 0", "bias[row * m->units] : 0"),
     "smoothing left out of the gradient": Mutation(
@@ -81,6 +86,11 @@ MUTATIONS = {
     "ctc: no way back from a label to the next": Mutation(
         "kernels/losses.inc", "log_add3(stay, move, skip)); ", "log_add(stay, move)); (void)skip; "),
     "ctc: a class keeps one of its labels": Mutation("ctc.c", "+= s->posterior[i]", "= s->posterior[i]"),
+    "tree: d_f from the node's own c": Mutation(
+        "kernels/tree.inc", "some(t->c, kid, n)), v_dsigmoid(f))", "some(t->c, own, n)), v_dsigmoid(f))"),
+    "tree: a gate f for all children": Mutation("kernels/tree.inc", "v_add(a_f, some(t->forget, at + k * H, n))", "a_f"),
+    "tree: the last child left out of the sum": Mutation("tree.c", "while (++kid < end)", "while (++kid < end - 1)"),
+    "tree: the sum's gradient to the first child": Mutation("tree.c", "row(t, t->dh, t->kid[i])", "row(t, t->dh, t->kid[0])"),
     "ln 2 off in its last bits": Mutation(
         "kernels/vmath.inc", "#define VM_LN2_LO 0x1.7f7d1cp-20f", "#define VM_LN2_LO 0x1.7f7d1cp-19f"),
     # functions by choice, clip, residual
@@ -103,11 +113,11 @@ MUTATIONS = {
         "kernels/cells.def", "SUM(FR_EXTRA + 3, 3, FR_B_HH),\n              EXTRA(4)",
         "PART(FR_EXTRA + 3, 3),\n              EXTRA(4)"),
     "layer norm: gradient of a shift's bias lost": Mutation(
-        "bptt.c", "fr_vector_at(plan, &back->grads, v->also, v->row)}", "NULL}"),
+        "gradients.c", "fr_vector_at(plan, &back->grads, v->also, v->row)}", "NULL}"),
     "whole rows: the first row's product for all": Mutation(
         "bptt.c", "tile.acc = fr_at(plan, w->raw, r * whole.out_row);", "tile.acc = w->raw;"),
     # stages, operands, what is kept for a later stage
-    "a later stage's weights from h": Mutation("bptt.c", "w->operand[i], w->dg[i],", "w->operand[0], w->dg[i],"),
+    "a later stage's weights from h": Mutation("gradients.c", "w->operand[i], w->dg[i],", "w->operand[0], w->dg[i],"),
     "mut3: z for the r that was kept": Mutation(
         "kernels/gated.inc", "v_mul(SAVED(1), ROW(FR_OPERAND))", "v_mul(SAVED(0), ROW(FR_OPERAND))"),
     "mut1: gradient of tanh(x) without its slope": Mutation(
@@ -127,7 +137,7 @@ MUTATIONS = {
         "kernels/pack.inc", "for (ptrdiff_t i = 0; scalar && i < padded; i += VL)",
         "for (ptrdiff_t i = 0; scalar > 1 && i < padded; i += VL)"),
     "gradient of a scalar from the first unit": Mutation(
-        "bptt.c", "unit += v->scalar ? 1 : plan->hidden", "unit += plan->hidden"),
+        "gradients.c", "unit += v->scalar ? 1 : plan->hidden", "unit += plan->hidden"),
     "fastgrnn: biases of the gates swapped": Mutation(
         "kernels/cells.def", "PART(FR_B_IH, 0), PART(FR_B_IH, 1), SQUASHED", "PART(FR_B_IH, 1), PART(FR_B_IH, 0), SQUASHED"),
     "sru: biases of the gates swapped": Mutation(

@@ -29,7 +29,7 @@ def build(folder, compiler, targets, flags):
             objects[built] = [*target_flags, *dtype, "-c", CORE / f"targets/{name}.c", "-o", built]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda arguments: run(compiler, *BASE, *flags, *arguments), objects.values()))
-    sources = [CORE / f"{name}.c" for name in ("dispatch", "plan", "pool", "sequence", "bptt")]
+    sources = [CORE / f"{name}.c" for name in ("dispatch", "plan", "pool", "sequence", "bptt", "gradients")]
     program = folder / "compare"
     run(compiler, *BASE, *flags, *listed, *sources, ROOT / "tests/native/compare.c", *objects, "-lm", "-o", program)
     return program

@@ -204,8 +204,8 @@ def growth(work, times):
 @needs_proc
 @pytest.mark.parametrize("cell", ["lstm", "lstm_peephole_proj", "gru_reset_before"])
 def test_no_leak(cell):
-    """A leak of one array of a call would take 10 MB and more."""
-    data = Data(Case(cell, I=16, H=16, L=2, D=2, T=8, B=4, dtype="float32", lengths=(8, 3, 0, 5)))
+    """A leak of one array of a call, which has 1 KB and more, would take 3 MB and more."""
+    data = Data(Case(cell, I=16, H=16, L=2, D=2, T=3, B=4, dtype="float32", lengths=(3, 1, 0, 2)))
     layer = data.layer()
 
     def train():

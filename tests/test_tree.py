@@ -5,12 +5,13 @@ import pickle
 
 import numpy as np
 import pytest
-from cases import LAYOUTS, Untouched
+from cases import LAYOUTS, Untouched, dealt_out, on_isa
 from hypothesis import given
 from hypothesis import strategies as st
 from tolerance import assert_close, assert_same_bits
 
 import fastrnn as fr
+from fastrnn._core import engine
 from fastrnn.reference import central_difference, sigmoid
 
 
@@ -125,6 +126,58 @@ def test_gradients_in_float32(parents, H):
         assert_close(name, single.grads[name], double.grads[name], "gradient", "float32")
 
 
+def slope_along(tree, x, parents, name, direction, dh, dc):
+    """Numeric: of ``<h, dh> + <c, dc>`` of the recursion, in x or a parameter, along a direction."""
+    inputs = {"x": x, **tree.state_dict()}
+
+    def loss(t):
+        moved = {**inputs, name: inputs[name] + t[0] * direction}
+        return sum((s * d).sum() for s, d in zip(node_by_node(moved, moved["x"], parents), (dh, dc)))
+
+    return central_difference(loss, np.zeros(1))
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("isa", engine.isas())
+@pytest.mark.parametrize("H", [1, 3, 16, 67])
+def test_every_instruction_set(H, isa):
+    """From one unit to several panels with a tail: float64 against the recursion, float32 against float64."""
+    parents, x, dh, dc = forest(np.random.default_rng(0), 23), drawn(1, 23, 5), drawn(2, 23, H), drawn(3, 23, H)
+    with on_isa(isa):
+        single, double = (fr.TreeLSTM(5, H, dtype=dtype, rng=H) for dtype in ("float32", "float64"))
+        double.load_state_dict(single.state_dict())
+        given, exact = ({"x": t.vjp(x, parents)[2](dh, dc), **t.grads} for t in (single, double))
+        for tree in (single, double):
+            for name, state, expected in zip("hc", tree(x, parents), node_by_node(tree.parameters, x, parents)):
+                assert_close(name, state, expected, "forward", tree.dtype)
+    for n, name in enumerate(exact):
+        assert_close(name, given[name], exact[name], "gradient", "float32")
+        direction = drawn(n, *exact[name].shape) / exact[name].size ** 0.5
+        slope = slope_along(double, x, parents, name, direction, dh, dc)
+        assert_close(name, np.array([(exact[name] * direction).sum()]), slope, "numeric")
+
+
+def test_wide_levels_and_every_way_to_deal_them():
+    """More nodes in a level and in all than are worked on at a time; threads have parts of each: the same states."""
+    parents = np.concatenate([np.arange(700) // 3 + 700, np.full(234, 934), [-1]])
+    tree, x, dh = fr.TreeLSTM(4, 21, dtype="float64", rng=0), drawn(0, 935, 4), drawn(1, 935, 21)
+    h, c, pullback = tree.vjp(x, parents)
+    dx, grads = pullback(dh), {name: gradient.copy() for name, gradient in tree.grads.items()}
+    expected_h, expected_c = node_by_node(tree.parameters, x, parents)
+    assert_close("h", h, expected_h, "forward")
+    assert_close("c", c, expected_c, "forward")
+    for threads in (2, 3):
+        tree.zero_grad()
+        with dealt_out(threads):
+            other_h, other_c, other = tree.vjp(x, parents)
+            other_dx = other(dh)
+        assert_same_bits("h", other_h, h)
+        assert_same_bits("c", other_c, c)
+        assert_same_bits("dx", other_dx, dx)
+        for name, gradient in grads.items():
+            assert_close(name, tree.grads[name], gradient, "gradient")
+
+
 def lstm_of(tree):
     """The LSTM with a tree's weights."""
     lstm = fr.LSTM(tree.input_size, tree.hidden_size, dtype=tree.dtype)
@@ -232,6 +285,17 @@ def test_gradients_add_up_and_several_pullbacks_live():
     for name, gradient in tree.grads.items():
         assert_close(name, gradient, 2 * once[name], "gradient")
         assert once[name].any()
+
+
+def test_packed_weights_follow_the_parameters():
+    """Forward and backward after a change are those of a tree that was made with the new values."""
+    trees = [fr.TreeLSTM(2, 3, dtype="float64", rng=seed) for seed in (0, 1)]
+    x, dh, parents = drawn(0, 3, 2), drawn(1, 3, 3), [2, 2, -1]
+    trees[0].vjp(x, parents)[2](dh)
+    trees[0].load_state_dict(trees[1].state_dict())
+    (h, _, ours), (expected, _, theirs) = (tree.vjp(x, parents) for tree in trees)
+    assert_same_bits("h", h, expected)
+    assert_same_bits("dx", ours(dh), theirs(dh))
 
 
 def test_what_the_caller_changes_later_does_not_matter():

@@ -6,12 +6,15 @@
       stack.pxi         ... how layers are joined: directions merged, dropout, skips
       stream.pxi        ... a layer stepped through time
       matrix.pxi        ... products of plain matrices; kernels by name, for tests
+      tree.pxi            ... tree LSTMs
       optim.pxi         ... passes over flat buffers of values and gradients
       losses.pxi        ... cross entropy and CTC
     core.pxd            the C side as Cython sees it
     sequence.c bptt.c   THE time loop: forward; backward (BPTT)
       sequence_impl.h   ... what the two share: rows, tiles, products of many rows
+    gradients.c         gradients of weights and inputs of a block of steps (bptt_impl.h: shared with bptt.c)
     gemm.c              a matrix product on the same micro-kernel
+    tree.c              tree LSTMs: the loop over levels
     crossentropy.c      rows of logits: loss and gradient
     ctc.c               sequences of log probabilities: loss and gradient
     plan.c              sizes and places of packed weights, gradients, what is kept for backward
@@ -19,7 +22,8 @@
     memory.c            aligned memory, in huge pages where it is large
     pool.c team.h       the worker threads; how several share one run
     kernels/            cells.def: the list of cells; one .inc per family of cells, backward right
-                        under forward; product, packing, exp/tanh/sigmoid; optimisers, losses
+                        under forward; product, packing, exp/tanh/sigmoid; optimisers, losses,
+                        nodes of a tree
     simd/               the vector vocabulary the kernels are written in, one header per
                         instruction set
     targets/            targets.def: the list of instruction sets; one file each, which compiles

@@ -1,28 +1,11 @@
 /* The backward half of the time loop. A stage's step is: product of the gate gradients that depend on
  * it with the transposed weights -> backward kernel on that tile. Weight and input gradients are products
  * over a block of steps; the blocks' boundaries count from step 0. */
-#include "sequence_impl.h"
+#include "bptt_impl.h"
 
 /* Gate gradients of a block of steps: about what L2 holds, but enough rows that a tile of the weight
  * gradient is worth loading, and no more than make a difference. */
 enum { DG_BYTES = 1 << 20, LEAST_ROWS = 128, MOST_ROWS = 1024 };
-
-typedef struct Scratch {
-    FrMember me;
-    ptrdiff_t steps, rows;       /* of a block                                                  */
-    char *dg[FR_MAX_STAGES];     /* [panel][row of the block][dg_width][VL]                     */
-    char *edge;                  /* dg[0] of the first step of the block that follows in time   */
-    char *zeros, *vectors;       /* vectors: gradients of the elementwise weights               */
-    char *raw;                   /* a step's product, for kernels that want whole rows          */
-    FrKept kept;
-    const void **x, **prev, **operand[FR_MAX_STAGES], **dx; /* by row of the block; from here on each member's own */
-    const void **a;              /* operand rows of the product at hand                         */
-    void **out, **dy, **dh, **none, **drop; /* by slot                                          */
-    FrZone zone;
-    void **cell_prev[FR_MAX_STATES], **cell[FR_MAX_STATES], **dc[FR_MAX_STATES];
-    ptrdiff_t *start;            /* by step of the block: its first row                         */
-    char *acc, *columns;
-} Scratch;
 
 static int widest(const FrPlan *plan)
 {
@@ -32,7 +15,7 @@ static int widest(const FrPlan *plan)
 }
 
 /* Returns the size of all. */
-static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char *base, Scratch *w)
+static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char *base, FrBackScratch *w)
 {
     const size_t size = plan->kernels->size, VL = plan->kernels->lanes, pointer = sizeof(void *);
     size_t row = 1, used = 0;
@@ -59,6 +42,7 @@ static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char
     int i = 0;
     do {
         w->x = fr_take(base, &used, w->rows * pointer);
+        w->code = fr_take(base, &used, w->rows * sizeof(ptrdiff_t));
         w->prev = fr_take(base, &used, w->rows * pointer);
         for (int s = 0; s < plan->stages; s++)
             w->operand[s] = fr_take(base, &used, w->rows * pointer);
@@ -84,48 +68,18 @@ static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char
 
 ptrdiff_t fr_backward_steps(const FrPlan *plan, int count)
 {
-    Scratch w;
+    FrBackScratch w;
     lay_out(plan, count, 1, 0, NULL, &w);
     return w.steps;
 }
 
 size_t fr_backward_scratch(const FrPlan *plan, int count, int members)
 {
-    Scratch unused;
+    FrBackScratch unused;
     return lay_out(plan, count, members, 0, NULL, &unused);
 }
 
-/* A product of gate gradients with a transposed weight matrix, and what becomes of its tiles. */
-typedef struct Sweep {
-    const FrStagePlan *from;  /* the stage whose gradients go in                                  */
-    const FrMatrix *matrix;   /* its input or its recurrent matrix                                */
-    ptrdiff_t packed;         /* where that stands, transposed                                    */
-    int width, at;            /* vectors of a gradient panel that belong to it, and the first     */
-    ptrdiff_t capacity;       /* rows of a gradient panel                                         */
-    ptrdiff_t live, rows;     /* rows from `live` on have no gradient yet: their product is 0     */
-    const FrStagePlan *stage; /* whose backward kernel takes the tiles; NULL: they are stored ... */
-    int add;                  /* ... or added                                                     */
-} Sweep;
-
-static Sweep through_input(const FrStagePlan *from, ptrdiff_t capacity)
-{
-    return (Sweep){from, &from->gx, from->gx_back, from->gx_width, from->gx_at, capacity, 0, 0, NULL, 0};
-}
-
-static Sweep through_recurrence(const FrStagePlan *from, ptrdiff_t capacity)
-{
-    return (Sweep){from, &from->rec, from->rec_back, from->rec_width, from->rec_at, capacity, 0, 0, NULL, 0};
-}
-
-/* Points w->a at `n` rows of gradients, the first of which is `row` of the buffer. */
-static void aim(const FrPlan *plan, const Scratch *w, const Sweep *v, const char *dg, ptrdiff_t row, ptrdiff_t n)
-{
-    const ptrdiff_t VL = plan->kernels->lanes;
-    for (ptrdiff_t r = 0; r < n; r++)
-        w->a[r] = fr_at(plan, dg, ((row + r) * v->from->dg_width + v->at) * VL);
-}
-
-static void finish(const FrKernels *k, const Sweep *v, const FrTile *tile)
+static void finish(const FrKernels *k, const FrSweep *v, const FrTile *tile)
 {
     if (v->stage)
         v->stage->backward(tile);
@@ -134,7 +88,7 @@ static void finish(const FrKernels *k, const Sweep *v, const FrTile *tile)
 }
 
 /* A product of a sweep with all its panels ahead. */
-static FrProduct sweep_product(const FrBack *back, const Scratch *w, const Sweep *v)
+static FrProduct sweep_product(const FrBack *back, const FrBackScratch *w, const FrSweep *v)
 {
     const FrPlan *plan = back->run->plan;
     const ptrdiff_t lanes = plan->kernels->lanes, out = v->matrix->depth_blocks * lanes, depth = v->width * lanes;
@@ -149,19 +103,20 @@ static FrProduct sweep_product(const FrBack *back, const Scratch *w, const Sweep
     };
 }
 
-/* Rows from `r` on against one panel, those alive and the others apart; `product` stands at row 0. Returns the rows. */
-static int some_rows(const FrKernels *k, const Sweep *v, FrProduct product, ptrdiff_t r, int most)
+/* Rows left from `r` on, those alive and the others apart. */
+static ptrdiff_t rows_left(const FrSweep *v, ptrdiff_t r) { return (r < v->live ? v->live : v->rows) - r; }
+
+/* `rows` of these against one panel; `product` stands at row 0. */
+static void some_rows(const FrKernels *k, const FrSweep *v, FrProduct product, ptrdiff_t r, ptrdiff_t rows)
 {
-    const int rows = fr_tile_rows((r < v->live ? v->live : v->rows) - r, most);
     product.a += r;
     product.ahead = (const char *)product.panel + product.panel_next * k->size;
     product.chunks = r < v->live ? v->from->panels : 0;
     fr_tall_product(k, v->matrix->depth_blocks, &product, rows);
-    return rows;
 }
 
 /* All tiles of a sweep. `all` is a tile of all rows: its pointers at row 0. */
-static void sweep(const FrBack *back, Scratch *w, const Sweep *v, const FrTile *all)
+void fr_sweep(const FrBack *back, FrBackScratch *w, const FrSweep *v, const FrTile *all)
 {
     const FrPlan *plan = back->run->plan;
     const FrKernels *k = plan->kernels;
@@ -192,7 +147,8 @@ static void sweep(const FrBack *back, Scratch *w, const Sweep *v, const FrTile *
         }
         for (ptrdiff_t r = 0; r < v->rows; r += tile.rows) {
             fr_tile_at(plan, v->stage ? v->stage : v->from, &tile, all, r);
-            tile.rows = some_rows(k, v, product, r, FR_ROWS);
+            tile.rows = fr_kernel_rows(k, blocks, rows_left(v, r));
+            some_rows(k, v, product, r, tile.rows);
             finish(k, v, &tile);
         }
     }
@@ -201,7 +157,7 @@ static void sweep(const FrBack *back, Scratch *w, const Sweep *v, const FrTile *
 
 /* The same for a stage whose kernel wants whole rows: all products first; then one member takes all rows, since
  * they add to the same gradients. */
-static void whole_rows_sweep(const FrBack *back, Scratch *w, const Sweep *v, const FrTile *all)
+static void whole_rows_sweep(const FrBack *back, FrBackScratch *w, const FrSweep *v, const FrTile *all)
 {
     const FrPlan *plan = back->run->plan;
     const FrKernels *k = plan->kernels;
@@ -212,9 +168,9 @@ static void whole_rows_sweep(const FrBack *back, Scratch *w, const Sweep *v, con
         product.out = w->raw;
         fr_skip_panels(k, &product, q);
         char *const out = product.out;
-        for (ptrdiff_t r = 0; r < v->rows;) {
+        for (ptrdiff_t r = 0; r < v->rows; r += rows_left(v, r)) {
             product.out = fr_at(plan, out, r * whole.out_row);
-            r += some_rows(k, v, product, r, (int)v->rows);
+            some_rows(k, v, product, r, rows_left(v, r));
         }
     }
     fr_phase_end(&w->me);
@@ -236,7 +192,7 @@ static void whole_rows_sweep(const FrBack *back, Scratch *w, const Sweep *v, con
 }
 
 /* Row pointers of the block's steps [first, last), and each step's first row. Returns the rows. */
-static ptrdiff_t gather_pointers(const FrBack *back, const Scratch *w, ptrdiff_t first, ptrdiff_t last, ptrdiff_t before)
+static ptrdiff_t gather_pointers(const FrBack *back, const FrBackScratch *w, ptrdiff_t first, ptrdiff_t last, ptrdiff_t before)
 {
     const FrRun *run = back->run;
     const FrPlan *plan = run->plan;
@@ -247,8 +203,12 @@ static ptrdiff_t gather_pointers(const FrBack *back, const Scratch *w, ptrdiff_t
         n = fr_shrink(run, n, s);
         w->start[s - first] = rows;
         for (int j = 0; j < n; j++) {
-            w->x[rows + j] = fr_row(run, &run->x, j, s);
-            w->dx[rows + j] = fr_row(run, &back->dx, j, s);
+            if (run->lookup) {
+                w->code[rows + j] = fr_code(run, j, s);
+            } else {
+                w->x[rows + j] = fr_row(run, &run->x, j, s);
+                w->dx[rows + j] = fr_row(run, &back->dx, j, s);
+            }
             w->prev[rows + j] = s ? fr_row(run, &run->y, j, s - 1)
                                   : back->state0[0] ? back->state0[0] + run->row[j] * plan->output * size : w->zeros;
             w->operand[0][rows + j] = w->prev[rows + j];
@@ -262,7 +222,7 @@ static ptrdiff_t gather_pointers(const FrBack *back, const Scratch *w, ptrdiff_t
 
 /* Row pointers of step s that change from step to step; `kept` is its first row in the workspace, `n_prev`
  * the slots alive at the step before. */
-static void slot_pointers(const FrBack *back, const Scratch *w, ptrdiff_t s, int n, ptrdiff_t kept, int n_prev)
+static void slot_pointers(const FrBack *back, const FrBackScratch *w, ptrdiff_t s, int n, ptrdiff_t kept, int n_prev)
 {
     const FrRun *run = back->run;
     const FrPlan *plan = run->plan;
@@ -280,7 +240,7 @@ static void slot_pointers(const FrBack *back, const Scratch *w, ptrdiff_t s, int
 }
 
 /* Adds what the cell states of step s have from outside to dL/dc_s of n slots. */
-static void add_cell_gradients(const FrBack *back, Scratch *w, ptrdiff_t s, int n)
+static void add_cell_gradients(const FrBack *back, FrBackScratch *w, ptrdiff_t s, int n)
 {
     const FrPlan *plan = back->run->plan;
     fr_phase_begin(&w->me, 1);
@@ -291,7 +251,7 @@ static void add_cell_gradients(const FrBack *back, Scratch *w, ptrdiff_t s, int 
 }
 
 /* Step s of the block that begins at `first`: every stage, last to first. */
-static void step(const FrBack *back, Scratch *w, ptrdiff_t first, ptrdiff_t s, ptrdiff_t kept, int live)
+static void step(const FrBack *back, FrBackScratch *w, ptrdiff_t first, ptrdiff_t s, ptrdiff_t kept, int live)
 {
     const FrRun *run = back->run;
     const FrPlan *plan = run->plan;
@@ -318,16 +278,16 @@ static void step(const FrBack *back, Scratch *w, ptrdiff_t first, ptrdiff_t s, p
     for (int i = final; i >= 0; i--) {
         const FrStagePlan *stage = &plan->stage[i], *from = &plan->stage[i == final ? 0 : i + 1];
         const int over_edge = i == final && last_of_block;
-        Sweep v = through_recurrence(from, over_edge ? run->count : w->rows);
+        FrSweep v = fr_through_recurrence(from, over_edge ? run->count : w->rows);
         v.stage = stage;
         v.rows = n;
         v.live = i == final ? live : n;
         if (i < final)
-            aim(plan, w, &v, w->dg[i + 1], row, n);
+            fr_aim(plan, w, &v, w->dg[i + 1], row, n);
         else if (over_edge)
-            aim(plan, w, &v, w->edge, 0, live);
+            fr_aim(plan, w, &v, w->edge, 0, live);
         else
-            aim(plan, w, &v, w->dg[0], row + n, live);
+            fr_aim(plan, w, &v, w->dg[0], row + n, live);
         /* the output's gradient enters at the last stage; what a projection's operand gets is all of it */
         tile.slot[FR_DY] = i == final && back->dy.base ? w->dy : NULL;
         const int before_projection = i < final && final == plan->cell->stages;
@@ -336,193 +296,12 @@ static void step(const FrBack *back, Scratch *w, ptrdiff_t first, ptrdiff_t s, p
         tile.slot[FR_ZONE_H] = i == final ? w->zone.row[0] : NULL;
         tile.dg = fr_at(plan, w->dg[i], row * stage->dg_width * VL);
         tile.dg_panel = w->rows * stage->dg_width * VL;
-        (stage->of->whole_rows ? whole_rows_sweep : sweep)(back, w, &v, &tile);
-    }
-}
-
-/* A weight gradient is made in strips of STRIP vectors of columns: eight rows by three vectors fill the registers,
- * divide a hidden block, and read 11 operands for 24 multiply-adds. */
-enum { STRIP = 3 };
-
-static int strips(const FrKernels *k, const FrMatrix *m)
-{
-    return (m->depth + STRIP * k->lanes - 1) / (STRIP * k->lanes);
-}
-
-typedef struct Strip {
-    int width, count;     /* vectors of the panel; columns of the matrix in it         */
-    ptrdiff_t row;        /* elements of a row of the matrix                           */
-    FrProduct product;    /* all but its rows                                          */
-} Strip;
-
-/* `n` rows of the gradient, from `to` on, += the product of as many columns of dg, from `from` on, with the panel. */
-static void add_rows(const FrBack *back, const Scratch *w, Strip *strip, const char *from, char *to, int n)
-{
-    const FrPlan *plan = back->run->plan;
-    const FrKernels *k = plan->kernels;
-    const int VL = k->lanes, wide = strip->width * VL, whole = strip->count == wide;
-    FrProduct *product = &strip->product;
-    for (int r = 0, rows; r < n; r += rows) {
-        rows = fr_tile_rows(n - r, FR_ROWS);
-        for (int i = 0; i < rows; i++)
-            w->a[i] = fr_at(plan, from, r + i);
-        for (int i = 0; i < rows; i++) /* what the next call adds to */
-            for (int v = 0; v < strip->width; v++)
-                __builtin_prefetch(fr_at(plan, to, (n + r + i) * strip->row + v * VL), 1, 2);
-        product->out = whole ? fr_at(plan, to, r * strip->row) : w->acc;
-        product->out_row = whole ? strip->row : wide;
-        product->init = whole ? product->out : w->zeros;
-        product->init_row = whole ? strip->row : 0;
-        fr_tall_product(k, strip->width, product, rows);
-        if (whole)
-            continue;
-        for (int i = 0; i < rows; i++)
-            w->a[i] = fr_at(plan, to, (r + i) * strip->row);
-        const FrTile tile = {
-            .rows = rows, .count = (strip->count + VL - 1) / VL, .units = strip->count,
-            .acc_blocks = strip->width, .blocks = strip->width, .acc = w->acc, .slot = {[FR_OUT] = (void *const *)w->a},
-        };
-        k->store(&tile, 1);
-    }
-}
-
-/* dW += dg^T operand over the block's rows, for the columns of W in strip `q`. */
-static void weight_gradient(const FrBack *back, const Scratch *w, const Sweep *v, const FrGates *gates,
-                            const void *const *operand, const char *dg, char *gradient, int q, ptrdiff_t rows)
-{
-    const FrPlan *plan = back->run->plan;
-    const FrKernels *k = plan->kernels;
-    const FrStagePlan *s = v->from;
-    const ptrdiff_t VL = k->lanes, first = q * STRIP * VL, left = v->matrix->depth - first;
-    const int width = left < STRIP * VL ? (int)((left + VL - 1) / VL) : STRIP;
-    const ptrdiff_t wide = width * VL;
-    Strip strip = {
-        .width = width, .count = (int)(left < wide ? left : wide),
-        .row = v->matrix->depth,
-        .product = {.a = w->a, .panel = w->columns, .depth = rows, .chunks = 1, .a_step = s->dg_width * VL, .panel_step = wide},
-    };
-    k->columns(operand, rows, first, strip.count, (int)wide, w->columns);
-    for (int g = 0; g < gates->count; g++)
-        for (int p = 0; p < s->panels; p++) {
-            const ptrdiff_t unit = p * s->blocks * VL, units = s->units - unit, most = s->blocks * VL;
-            add_rows(back, w, &strip, fr_at(plan, dg, (p * w->rows * s->dg_width + v->at + g * s->blocks) * VL),
-                     fr_at(plan, gradient, (gates->row[g] * s->units + unit) * strip.row + first),
-                     (int)(units < most ? units : most));
-        }
-}
-
-/* Adds the gate gradients' sums over the block's rows to the gradients of the biases. */
-static void bias_gradients(const FrBack *back, const Scratch *w, int i, ptrdiff_t rows)
-{
-    const FrPlan *plan = back->run->plan;
-    const FrKernels *k = plan->kernels;
-    const FrStagePlan *s = &plan->stage[i];
-    const FrStage *of = s->of;
-    const FrParameters *grads = &back->grads;
-    const ptrdiff_t VL = k->lanes, row = s->dg_width * VL;
-    if (!grads->of[FR_B_IH] || of->gx_bias.count + of->rec_bias.count == 0)
-        return;
-    for (int p = 0; p < s->panels; p++) {
-        const int unit = p * s->blocks * (int)VL, left = s->units - unit;
-        const int n = left < s->blocks * VL ? left : s->blocks * (int)VL;
-        k->sum(fr_at(plan, w->dg[i], p * w->rows * row), row, rows, s->dg_width, w->acc);
-        for (int g = 0; g < of->gx_bias.count; g++)
-            if (of->gx_bias.row[g] >= 0)
-                k->add(fr_at(plan, w->acc, (s->gx_at + g * s->blocks) * VL),
-                       fr_at(plan, grads->of[of->gx_bias_from], of->gx_bias.row[g] * s->units + unit), n);
-        for (int g = 0; g < of->rec_bias.count; g++)
-            if (of->rec_bias.row[g] >= 0)
-                k->add(fr_at(plan, w->acc, (s->rec_at + g * s->blocks) * VL),
-                       fr_at(plan, grads->of[of->rec_bias_from], of->rec_bias.row[g] * s->units + unit), n);
-    }
-}
-
-/* Keeps dg[0] of the block's first step, `n` rows, for the last step of the block before. */
-static void keep_edge(const FrPlan *plan, const Scratch *w, int count, int n)
-{
-    const FrStagePlan *s = &plan->stage[0];
-    const ptrdiff_t row = (ptrdiff_t)s->dg_width * plan->kernels->lanes * plan->kernels->size;
-    for (int p = 0; p < s->panels; p++)
-        memcpy(w->edge + p * count * row, w->dg[0] + p * w->rows * row, n * row);
-}
-
-/* A stage's strips, those of R first, and its biases. */
-static int stage_chunks(const FrKernels *k, const FrStagePlan *s)
-{
-    return (s->rec_width ? strips(k, &s->rec) : 0) + (s->gx_width ? strips(k, &s->gx) : 0) + 1;
-}
-
-/* Parameter gradients of the block's rows, one phase: a chunk is a strip of a weight matrix, or a
- * stage's biases, or the edge, `n` rows. */
-static void parameter_gradients(const FrBack *back, Scratch *w, ptrdiff_t rows, int n)
-{
-    const FrPlan *plan = back->run->plan;
-    const FrKernels *k = plan->kernels;
-    int chunks = 1;
-    for (int i = 0; i < plan->stages; i++)
-        chunks += stage_chunks(k, &plan->stage[i]);
-    fr_phase_begin(&w->me, chunks);
-    for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;) {
-        if (!chunk) {
-            keep_edge(plan, w, back->run->count, n);
-            continue;
-        }
-        int i = 0, q = chunk - 1;
-        while (q >= stage_chunks(k, &plan->stage[i]))
-            q -= stage_chunks(k, &plan->stage[i++]);
-        const FrStagePlan *s = &plan->stage[i];
-        const int recurrent = s->rec_width ? strips(k, &s->rec) : 0;
-        if (q < recurrent) {
-            const Sweep v = through_recurrence(s, w->rows);
-            weight_gradient(back, w, &v, &s->rec_gates, w->operand[i], w->dg[i],
-                            back->grads.of[s->of->rec_from], q, rows);
-        } else if (q < stage_chunks(k, s) - 1) {
-            const Sweep v = through_input(s, w->rows);
-            weight_gradient(back, w, &v, &s->gx_gates, w->x, w->dg[i], back->grads.of[s->of->gx_from], q - recurrent, rows);
-        } else {
-            bias_gradients(back, w, i, rows);
-        }
-    }
-    fr_phase_end(&w->me);
-}
-
-/* Adds the gradients of the elementwise weights to those of their parameters. */
-static void vector_gradients(const FrBack *back, const Scratch *w)
-{
-    const FrPlan *plan = back->run->plan;
-    const FrKernels *k = plan->kernels;
-    for (int i = 0; i < plan->cell->vectors.count; i++) {
-        const FrVector *v = &plan->cell->vectors.of[i];
-        const char *sum = fr_at(plan, w->vectors, (ptrdiff_t)i * plan->padded);
-        char *const to[] = {fr_vector_at(plan, &back->grads, v->from, v->row),
-                            fr_vector_at(plan, &back->grads, v->also, v->row)};
-        for (int j = 0; j < 2; j++)
-            for (int unit = 0; to[j] && unit < plan->hidden; unit += v->scalar ? 1 : plan->hidden)
-                k->add(fr_at(plan, sum, unit), to[j], v->scalar ? 1 : plan->hidden);
-    }
-}
-
-/* dx of the block's rows. */
-static void input_gradients(const FrBack *back, Scratch *w, ptrdiff_t rows)
-{
-    const FrPlan *plan = back->run->plan;
-    int add = back->dx_add;
-    for (int i = 0; i < plan->stages; i++) {
-        const FrStagePlan *s = &plan->stage[i];
-        if (!s->gx_width)
-            continue;
-        Sweep gx = through_input(s, w->rows);
-        FrTile tile = {.slot = {[FR_OUT] = (void *const *)w->dx}};
-        gx.live = gx.rows = rows;
-        gx.add = add;
-        aim(plan, w, &gx, w->dg[i], 0, rows);
-        sweep(back, w, &gx, &tile);
-        add = 1;
+        (stage->of->whole_rows ? whole_rows_sweep : fr_sweep)(back, w, &v, &tile);
     }
 }
 
 /* `anew`: nothing of this run has been gone back through. */
-static void begin(const FrBack *back, Scratch *w, int anew)
+static void begin(const FrBack *back, FrBackScratch *w, int anew)
 {
     const FrRun *run = back->run;
     const FrPlan *plan = run->plan;
@@ -552,11 +331,13 @@ static void backward(const FrBack *back, int rank)
 {
     const FrRun *run = back->run;
     const FrPlan *plan = run->plan;
-    Scratch w;
+    FrBackScratch w;
     lay_out(plan, run->count, back->members, rank, back->scratch, &w);
     if (fr_finished(&w.me))
         return;
     fr_lay_out_kept(plan, run->ws_rows, run->drop != NULL, run->ws, &w.kept);
+    if (run->lookup)
+        fr_lay_out_table(back, &w);
 
     const ptrdiff_t steps = run->count ? run->length[0] : 0;
     ptrdiff_t kept = 0;
@@ -581,20 +362,25 @@ static void backward(const FrBack *back, int rank)
             step(back, &w, first, s, kept, live);
             live = n;
         }
-        parameter_gradients(back, &w, rows, live);
-        input_gradients(back, &w, rows);
+        fr_parameter_gradients(back, &w, rows, live);
+        if (run->lookup)
+            fr_table_rows(back, &w, rows);
+        else
+            fr_input_gradients(back, &w, w.dg, w.rows, 0, rows);
     }
     if (!live || run->first)
         return;
-    Sweep end = through_recurrence(&plan->stage[0], w.rows);
+    if (run->lookup)
+        fr_table_gradients(back, &w);
+    FrSweep end = fr_through_recurrence(&plan->stage[0], w.rows);
     FrTile tile = {.slot = {[FR_OUT] = w.dh, [FR_DROP] = run->drop ? w.drop : NULL}};
     end.live = end.rows = live;
     end.add = 1;
-    aim(plan, &w, &end, w.dg[0], 0, live);
-    sweep(back, &w, &end, &tile);
+    fr_aim(plan, &w, &end, w.dg[0], 0, live);
+    fr_sweep(back, &w, &end, &tile);
     fr_phase_begin(&w.me, 1);
     if (!fr_phase_next(&w.me))
-        vector_gradients(back, &w);
+        fr_vector_gradients(back, &w);
     fr_phase_end(&w.me);
     fr_finish(&w.me);
 }

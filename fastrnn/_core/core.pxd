@@ -52,6 +52,11 @@ cdef extern from "sequence.h" nogil:
     ctypedef struct FrRows:
         char *base
         Py_ssize_t time, batch
+    ctypedef struct FrLookup:
+        const char *table
+        Py_ssize_t rows
+        const Py_ssize_t *code
+        Py_ssize_t time, batch
     ctypedef struct FrRun:
         const FrPlan *plan
         int reverse, count, members
@@ -59,6 +64,7 @@ cdef extern from "sequence.h" nogil:
         const Py_ssize_t *length
         Py_ssize_t first, last
         FrRows x, y, c
+        const FrLookup *lookup
         const char *packed
         char **state
         const char *drop
@@ -70,6 +76,7 @@ cdef extern from "sequence.h" nogil:
         const FrRun *run
         const char **state0
         FrRows dy, dx, dc
+        char *looked_up
         int dx_add
         char **dstate
         const char *packed_back
@@ -82,6 +89,9 @@ cdef extern from "sequence.h" nogil:
     size_t fr_forward_scratch(const FrPlan *, int, int)
     size_t fr_backward_scratch(const FrPlan *, int, int)
     size_t fr_workspace(const FrPlan *, Py_ssize_t, int)
+    size_t fr_lookup_products(const FrPlan *, Py_ssize_t)
+    size_t fr_lookup_gradients(const FrPlan *, Py_ssize_t)
+    void fr_look_up(const FrPlan *, const char *, FrLookup *, char *)
 
 cdef extern from "gemm.h" nogil:
     ctypedef struct FrGemm:
@@ -89,12 +99,39 @@ cdef extern from "gemm.h" nogil:
         const char *a
         const char *b
         const char *bias
+        const char *packed
         char *c
-        char *scratch
-        Py_ssize_t rows, columns, depth, a_row, a_step, b_step, b_column, c_row
+        const Py_ssize_t *a_at
+        const Py_ssize_t *c_at
+        Py_ssize_t columns, depth, a_row, a_step, b_step, b_column, c_row
         int add
+    size_t fr_gemm_packed(const FrGemm *)
     size_t fr_gemm_scratch(const FrGemm *)
-    void fr_gemm(const FrGemm *)
+    void fr_gemm_pack(const FrGemm *, char *)
+    void fr_gemm(const FrGemm *, Py_ssize_t, Py_ssize_t, char *)
+
+cdef extern from "tree.h" nogil:
+    int FR_TREE_INPUT, FR_TREE_SUM_I, FR_TREE_SUM_GO, FR_TREE_FORGET
+    ctypedef struct FrTree:
+        const FrKernels *kernels
+        Py_ssize_t nodes, hidden, leaves, block, least
+        int threads
+        const Py_ssize_t *node
+        const Py_ssize_t *first_kid
+        const Py_ssize_t *kid
+        const Py_ssize_t *level
+        FrGemm *product
+        char *gates
+        char *sums
+        char *forget
+        char *h
+        char *c
+        char *dh
+        char *dc
+        char *scratch
+    size_t fr_tree_scratch(const FrTree *)
+    void fr_tree_forward(const FrTree *)
+    void fr_tree_backward(const FrTree *)
 
 cdef extern from "crossentropy.h" nogil:
     ctypedef struct FrCrossEntropy:

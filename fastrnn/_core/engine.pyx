@@ -187,6 +187,7 @@ cdef class Recurrent:
     cdef list recurrent_weights         # weight_hh by layer and direction
     cdef list packed, packed_back       # buffers by layer and direction, for the versions below
     cdef Py_ssize_t packed_version, packed_back_version
+    cdef bint lent                      # a stream has the packed weights, too
     cdef object scratch                 # a buffer for the next call; None while one runs
     cdef list spare                     # buffers of the last backward pass, for the next vjp
     cdef object adding                  # a lock, held by who adds to the gradients
@@ -283,19 +284,27 @@ cdef class Recurrent:
             self._sync()
         return 0
 
+    cdef list buffers(self, list former, bint back):
+        """Memory for packed weights, by layer and direction: `former`, if there is one. Fresh pages would be cleared
+        first, which takes twice as long as packing."""
+        cdef Py_ssize_t i
+        if former is not None:
+            return former
+        plans = range(self.num_layers * self.num_directions)
+        sizes = [self.plan(i // self.num_directions).packed_back if back else self.plan(i // self.num_directions).packed
+                 for i in plans]
+        return [_Buffer(size * self.size) for size in sizes]
+
     cdef int pack(self) except -1:
-        """Packs the weights unless these are packed. Buffers in use are not written to again."""
+        """Packs the weights unless these are packed. A stream's are not written to again."""
         cdef int i
         self.current()
         if self.packed_version == self._version:
             return 0
-        version = self._version
-        packed = []
-        for i in range(self.num_layers * self.num_directions):
-            plan = self.plan(i // self.num_directions)
-            buffer = _Buffer(plan.packed * self.size)
-            fr_pack(plan, &self.value_pointers[i], (<_Buffer>buffer).data)
-            packed.append(buffer)
+        version, packed = self._version, self.buffers(None if self.lent else self.packed, False)
+        self.packed_version, self.lent = -1, False
+        for i, buffer in enumerate(packed):
+            fr_pack(self.plan(i // self.num_directions), &self.value_pointers[i], (<_Buffer>buffer).data)
         self.packed, self.packed_version = packed, version
         return 0
 
@@ -303,13 +312,9 @@ cdef class Recurrent:
         cdef int i
         if self.packed_back_version == self._version:
             return 0
-        version = self._version
-        packed = []
-        for i in range(self.num_layers * self.num_directions):
-            plan = self.plan(i // self.num_directions)
-            buffer = _Buffer(plan.packed_back * self.size)
-            fr_pack_back(plan, &self.value_pointers[i], (<_Buffer>buffer).data)
-            packed.append(buffer)
+        version, packed = self._version, self.buffers(self.packed_back, True)
+        for i, buffer in enumerate(packed):
+            fr_pack_back(self.plan(i // self.num_directions), &self.value_pointers[i], (<_Buffer>buffer).data)
         self.packed_back, self.packed_back_version = packed, version
         return 0
 
@@ -468,7 +473,9 @@ cdef class Recurrent:
         TypeError, ValueError
             For arguments that do not fit, before any work is done.
         """
-        cdef Pullback call = self.begin(x, state, lengths)
+        return self.answer(self.begin(x, state, lengths))
+
+    cdef object answer(self, Pullback call):
         self.spare = None  # who calls does not train
         y = call.evaluate(False)
         if self.cell_states:
@@ -483,7 +490,9 @@ cdef class Recurrent:
         same bits as a call's, and ``pullback``: ``dx, dstate0 = pullback(dy, dstate=None)``. With ``return_cell_states``
         ``c_seq``, read-only, comes before ``pullback``, which takes ``dc_seq=None``, its gradient.
         """
-        cdef Pullback call = self.begin(x, state, lengths)
+        return self.answer_vjp(self.begin(x, state, lengths))
+
+    cdef object answer_vjp(self, Pullback call):
         if not self.checkpoint:
             call.x = owned(call.x)
         call.initial = tuple([owned(part) for part in call.initial])
@@ -496,8 +505,33 @@ cdef class Recurrent:
             return self.shaped(call.unbatched, y), self.state_of(call.unbatched, final), c_seq, call
         return self.shaped(call.unbatched, y), self.state_of(call.unbatched, final), call
 
+    @property
+    def _can_look_up(self):
+        """May rows of a table take the place of x? Not where x is used otherwise than in the input product."""
+        return not (self.plans[0].cell.reads_x or self.skip == INPUT or self.residual(0))
+
+    cdef Pullback begin_look_up(self, table, codes, state, lengths):
+        x = table.take(codes, axis=0)
+        x.flags.writeable = False
+        cdef Pullback call = self.begin(x, state, lengths)
+        call.table, call.codes, call.looked_up = table, codes, []
+        return call
+
+    def _look_up(self, table, codes, state=None, lengths=None):
+        """``self(table[codes], state, lengths)``, to the bit, with input products for each row of the table once.
+
+        table: ``(rows, I)``, contiguous and of this layer's dtype; codes: contiguous intp, ``x``'s leading axes, in
+        range; neither is copied. Only if `_can_look_up`, and codes are not empty.
+        """
+        return self.answer(self.begin_look_up(table, codes, state, lengths))
+
+    def _look_up_vjp(self, table, codes, state=None, lengths=None):
+        """The same with a pullback, whose first result is the gradient of the table. Not under input_dropout."""
+        return self.answer_vjp(self.begin_look_up(table, codes, state, lengths))
+
 
 include "stream.pxi"
 include "matrix.pxi"
+include "tree.pxi"
 include "optim.pxi"
 include "losses.pxi"

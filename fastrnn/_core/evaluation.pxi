@@ -15,6 +15,9 @@ cdef class Pullback:
     cdef Py_ssize_t steps, batch, version
     cdef bint ragged, unbatched, used, learns
     cdef object x, y                    # y: only while it is computed
+    cdef object table, codes            # x is table[codes]; None when x is itself
+    cdef FrLookup[2] lookups            # by direction
+    cdef list looked_up                 # their memory
     cdef object cells                   # cell states of the last layer, or None
     cdef tuple initial                  # states as given; None is zeros
     cdef list final                     # states, rewritten by the runs
@@ -137,6 +140,8 @@ cdef class Pullback:
                 run.row = self.rows + self.first_slot(p)
                 run.length = self.lengths + self.first_slot(p)
                 self.reads(&run.x, self.inputs[l], l)
+                if self.codes is not None and l == 0:
+                    run.lookup = &self.lookups[d]
                 self.place(&run.y, self.outputs[l], l)
                 run.y.base += d * plan.output * size
                 if self.cells is not None and l == layer.num_layers - 1:
@@ -156,6 +161,21 @@ cdef class Pullback:
                     buffer = layer.take_spare(fr_workspace(plan, rows, run.drop != NULL))
                     self.workspaces.append(buffer)
                     run.ws, run.ws_rows = (<_Buffer>buffer).data, rows
+            if self.codes is not None and l == 0:
+                self.look_up(d, run)
+        return 0
+
+    cdef int look_up(self, int d, FrRun *run) except -1:
+        """The input products of the table's rows, for one direction of the first layer."""
+        cdef FrLookup *lookup = &self.lookups[d]
+        memory = _Buffer(fr_lookup_products(run.plan, cnp.PyArray_DIM(self.table, 0)))
+        self.looked_up.append(memory)
+        lookup.table, lookup.rows = data_of(self.table), cnp.PyArray_DIM(self.table, 0)
+        lookup.code = <Py_ssize_t *>data_of(self.codes)
+        lookup.time = 1 if self.layer.batch_first else self.batch
+        lookup.batch = self.steps if self.layer.batch_first else 1
+        with nogil:
+            fr_look_up(run.plan, run.packed, lookup, (<_Buffer>memory).data)
         return 0
 
     cdef object packed_dropped(self, int at):
@@ -355,6 +375,13 @@ cdef class Pullback:
         memory_of_forward = self.scratch_again(l)
         shape[0], shape[1] = (self.batch, self.steps) if first and layer.batch_first else (self.steps, self.batch)
         shape[2] = plan.input
+        cdef bint looks_up = first and self.codes is not None
+        cdef Py_ssize_t table = 0, summed = 0
+        if looks_up:  # of the table, by direction and part
+            table = cnp.PyArray_DIM(self.table, 0)
+            summed = (fr_lookup_gradients(plan, table) + 63) & ~<size_t>63
+            shape[0], shape[1] = layer.num_directions * self.parts, table
+            sums = layer.take_spare(self.parts * summed)
         dx = output_array(shape, layer.type_number, zeros)
         memory = layer.take_spare(self.parts * (need + parameters + sizeof(FrBack)))
         cdef char *base = (<_Buffer>memory).data
@@ -375,9 +402,14 @@ cdef class Pullback:
                 back.dy = dy
                 if d and parted and dy.base != NULL:
                     back.dy.base += plan.output * size
-                self.window(&back.dx, dx, 0, first and layer.batch_first)
+                if looks_up:
+                    back.dx.base = data_of(dx) + (d * self.parts + p) * table * plan.input * size
+                    back.looked_up = (<_Buffer>sums).data + p * summed
+                    memset(back.looked_up, 0, summed)
+                else:
+                    self.window(&back.dx, dx, 0, first and layer.batch_first)
                 self.window(&back.dc, dc_seq, d * plan.hidden, layer.batch_first)
-                back.dx_add = d or plan.cell.reads_x
+                back.dx_add = d and not looks_up or plan.cell.reads_x
                 back.packed_back = (<_Buffer>(layer.packed_back[at] if self.dropped is None else self.dropped[at][1])).data
                 back.scratch = base + p * need
                 back.grads = grads[0]
@@ -395,6 +427,9 @@ cdef class Pullback:
             finally:
                 layer.adding.release()
         self.workspaces.append(memory)
+        if looks_up:
+            self.workspaces.append(sums)
+            return dx.sum(axis=0)
         return dx
 
     cdef object scratch_again(self, int l):
@@ -500,5 +535,5 @@ cdef class Pullback:
             layer.learn(carry, self.batch)
         layer.spare = self.workspaces
         self.inputs = self.outputs = self.masks = self.workspaces = self.unmasked = self.dropped = self.drawn = self.marks = None
-        self.x = self.initial = self.cells = None
+        self.x = self.table = self.codes = self.looked_up = self.initial = self.cells = None
         return layer.shaped(self.unbatched, dx), layer.state_of(self.unbatched, carry)

@@ -10,13 +10,19 @@
 typedef struct FrGemm {
     const FrKernels *kernels;
     const char *a, *b, *bias; /* bias may be NULL                                */
-    char *c, *scratch;        /* scratch: fr_gemm_scratch bytes, 64-byte aligned */
-    ptrdiff_t rows, columns, depth;
+    const char *packed;       /* b as fr_gemm_pack leaves it, or NULL            */
+    char *c;
+    const ptrdiff_t *a_at, *c_at; /* which row of a and of c row i is; NULL: i   */
+    ptrdiff_t columns, depth;
     ptrdiff_t a_row, a_step, b_step, b_column, c_row;
     int add;
 } FrGemm;
 
+/* Bytes that fr_gemm_pack writes, and those that a call needs; both 64-byte aligned. */
+size_t fr_gemm_packed(const FrGemm *g);
 size_t fr_gemm_scratch(const FrGemm *g);
-void fr_gemm(const FrGemm *g);
+void fr_gemm_pack(const FrGemm *g, char *packed);
+/* Rows first ... last - 1 of the result. */
+void fr_gemm(const FrGemm *g, ptrdiff_t first, ptrdiff_t last, char *scratch);
 
 #endif

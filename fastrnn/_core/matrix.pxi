@@ -12,9 +12,17 @@ def math(str name, array, str isa_name=None):
 
 
 
+cdef struct GemmParts:
+    FrGemm gemm
+    Py_ssize_t rows
+    int parts
+    char *scratch
+    size_t each
+
+
 cdef void gemm_task(void *context, int i) noexcept nogil:
-    cdef FrGemm *g = &(<FrGemm *>context)[i]
-    fr_gemm(g)
+    cdef GemmParts *p = <GemmParts *>context
+    fr_gemm(&p.gemm, p.rows * i // p.parts, p.rows * (i + 1) // p.parts, p.scratch + i * p.each)
 
 
 cdef object strided(object array, Py_ssize_t *row, Py_ssize_t *column):
@@ -46,36 +54,70 @@ def matmul(a, b, bias=None, out=None, str isa_name=None):
     ndarray
         ``(rows, columns)``. A row has the same bits whatever the other rows and the number of threads.
     """
-    cdef FrGemm g
-    cdef FrGemm *jobs
-    cdef int i, parts
-    cdef Py_ssize_t column, rows = a.shape[0]
-    memset(&g, 0, sizeof(FrGemm))
+    cdef GemmParts p
+    cdef FrGemm *g = &p.gemm
+    memset(g, 0, sizeof(FrGemm))
     cdef bytes name = isa_name.encode() if isa_name else _isa
     g.kernels = fr_kernels(name, a.itemsize)
     a = strided(a, &g.a_row, &g.a_step)
     b = strided(b, &g.b_step, &g.b_column)
-    g.add = out is not None
+    p.rows, g.columns, g.depth, g.add = a.shape[0], b.shape[1], a.shape[1], out is not None
     if out is None:
-        out = np.empty((rows, b.shape[1]), a.dtype)
+        out = np.empty((p.rows, g.columns), a.dtype)
     g.a, g.b, g.bias, g.c = data_of(a), data_of(b), data_of(bias), data_of(out)
-    g.columns, g.depth = b.shape[1], a.shape[1]
     g.c_row = cnp.PyArray_STRIDE(out, 0) // cnp.PyArray_ITEMSIZE(out)
-    parts = <int>max(1, min(fr_get_threads(), rows, <double>rows * g.columns * g.depth
-                            / (ROWS_THAT_SHARE * LEAST_WORK_PER_THREAD)))
-    cdef size_t scratch = fr_gemm_scratch(&g)
-    memory = _Buffer(parts * (sizeof(FrGemm) + scratch) + 64)
-    cdef char *base = (<_Buffer>memory).data
-    jobs = <FrGemm *>(base + parts * scratch)
-    for i in range(parts):
-        jobs[i] = g
-        jobs[i].a = g.a + rows * i // parts * g.a_row * g.kernels.size
-        jobs[i].c = g.c + rows * i // parts * g.c_row * g.kernels.size
-        jobs[i].rows = rows * (i + 1) // parts - rows * i // parts
-        jobs[i].scratch = base + i * scratch
+    p.parts = <int>max(1, min(fr_get_threads(), p.rows, <double>p.rows * g.columns * g.depth
+                              / (ROWS_THAT_SHARE * LEAST_WORK_PER_THREAD)))
+    p.each = fr_gemm_scratch(g)
+    scratch = _Buffer(p.parts * p.each)
+    p.scratch = (<_Buffer>scratch).data
     with nogil:
-        fr_parallel(gemm_task, jobs, parts)
+        fr_parallel(gemm_task, &p, p.parts)
     return out
+
+
+cdef class Packed:
+    """``b (depth, columns)``, the right operand of products to come, with ``bias (columns,)`` or None: packed, so that
+    neither is read again."""
+    cdef FrGemm gemm
+    cdef object memory, bias, scratch
+
+    def __init__(self, b, bias=None):
+        memset(&self.gemm, 0, sizeof(FrGemm))
+        self.gemm.kernels = fr_kernels(_isa, b.itemsize)
+        b = strided(b, &self.gemm.b_step, &self.gemm.b_column)
+        self.gemm.b, self.gemm.depth, self.gemm.columns = data_of(b), b.shape[0], b.shape[1]
+        self.memory = _Buffer(fr_gemm_packed(&self.gemm))
+        fr_gemm_pack(&self.gemm, (<_Buffer>self.memory).data)
+        self.gemm.packed = (<_Buffer>self.memory).data
+        self.bias = None if bias is None else bias.copy()
+        self.gemm.bias = data_of(self.bias)
+
+    cdef FrGemm product(self, char *a, Py_ssize_t a_row, const Py_ssize_t *a_at,
+                        char *c, Py_ssize_t c_row, const Py_ssize_t *c_at, bint add):
+        """Rows of `a`, as far apart as `a_row` elements, times b; to rows of `c`."""
+        cdef FrGemm g = self.gemm
+        g.a, g.a_row, g.a_step, g.a_at = a, a_row, 1, a_at
+        g.c, g.c_row, g.c_at, g.add = c, c_row, c_at, add
+        return g
+
+    def times(self, a):
+        """``a @ b + bias`` for contiguous rows ``a``, with the bits of `matmul`: by one thread, for few rows."""
+        cdef FrGemm g
+        cdef cnp.npy_intp[2] shape
+        shape[0], shape[1] = cnp.PyArray_DIM(a, 0), self.gemm.columns
+        out = cnp.PyArray_EMPTY(2, shape, cnp.PyArray_TYPE(a), 0)
+        g = self.product(data_of(a), self.gemm.depth, NULL, data_of(out), self.gemm.columns, NULL, False)
+        scratch, self.scratch = self.scratch, None  # another thread's call finds none
+        if scratch is None:
+            scratch = _Buffer(fr_gemm_scratch(&g))
+        if <double>shape[0] * shape[1] * g.depth < NOGIL_WORK:
+            fr_gemm(&g, 0, shape[0], (<_Buffer>scratch).data)
+        else:
+            with nogil:
+                fr_gemm(&g, 0, shape[0], (<_Buffer>scratch).data)
+        self.scratch = scratch
+        return out
 
 
 def product(a, w, bias, str isa_name=None):

@@ -15,6 +15,7 @@ typedef struct Scratch {
     FrZone zone;                          /* each member's own               */
     void **dropped;
     const void **x;                       /* from here on each member's own   */
+    ptrdiff_t *code;                      /* in the place of x, with a lookup */
     void **prev, **out;
     void **cell_prev[FR_MAX_STATES], **cell[FR_MAX_STATES], **operand[FR_MAX_STAGES];
     char *acc;
@@ -42,6 +43,7 @@ static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char
     int i = 0;
     do {
         w->x = fr_take(base, &used, w->rows * sizeof(void *));
+        w->code = fr_take(base, &used, w->rows * sizeof(ptrdiff_t));
         w->prev = fr_take(base, &used, count * sizeof(void *));
         w->out = fr_take(base, &used, count * sizeof(void *));
         for (int e = 1; e < plan->cell->states; e++) {
@@ -70,9 +72,8 @@ size_t fr_workspace(const FrPlan *plan, ptrdiff_t rows, int drop)
 }
 
 /* gx = W x + b_ih for the block's rows. */
-static void input_products(const FrRun *run, Scratch *w, ptrdiff_t rows)
+static void input_products(const FrPlan *plan, const char *packed, Scratch *w, ptrdiff_t rows)
 {
-    const FrPlan *plan = run->plan;
     const FrKernels *k = plan->kernels;
     for (int i = 0; i < plan->stages; i++) {
         const FrStagePlan *s = &plan->stage[i];
@@ -81,8 +82,8 @@ static void input_products(const FrRun *run, Scratch *w, ptrdiff_t rows)
             continue;
         FrProduct product = {
             .a = w->x,
-            .panel = fr_at(plan, run->packed, s->gx_panels),
-            .init = fr_at(plan, run->packed, s->gx_bias),
+            .panel = fr_at(plan, packed, s->gx_panels),
+            .init = fr_at(plan, packed, s->gx_bias),
             .out = w->gx[i],
             .depth = plan->input, .chunks = 1, .a_step = 1,
             .panel_step = width, .out_row = width,
@@ -103,6 +104,60 @@ static void input_products(const FrRun *run, Scratch *w, ptrdiff_t rows)
             }
         }
         fr_phase_end(&w->me);
+    }
+}
+
+/* The same from the run's lookup. */
+static void looked_up(const FrRun *run, Scratch *w, ptrdiff_t rows)
+{
+    const FrPlan *plan = run->plan;
+    for (int i = 0; i < plan->stages; i++) {
+        const FrStagePlan *s = &plan->stage[i];
+        const ptrdiff_t width = (ptrdiff_t)s->gx_width * plan->kernels->lanes, bytes = width * plan->kernels->size;
+        if (!width)
+            continue;
+        const int group = fr_share(&w->me, s->panels);
+        fr_phase_begin(&w->me, (s->panels + group - 1) / group);
+        for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;)
+            for (int p = chunk * group; p < s->panels && p < (chunk + 1) * group; p++) {
+                const char *from = run->lookup->gx[i] + p * run->lookup->rows * bytes;
+                char *to = w->gx[i] + p * w->rows * bytes;
+                for (ptrdiff_t r = 0; r < rows; r++)
+                    memcpy(to + r * bytes, from + w->code[r] * bytes, bytes);
+            }
+        fr_phase_end(&w->me);
+    }
+}
+
+static size_t lay_out_products(const FrPlan *plan, ptrdiff_t rows, char *base, char **gx)
+{
+    size_t used = 0;
+    for (int i = 0; i < plan->stages; i++) {
+        const FrStagePlan *s = &plan->stage[i];
+        gx[i] = fr_take(base, &used, (size_t)rows * s->panels * s->gx_width * plan->kernels->lanes * plan->kernels->size);
+    }
+    return used;
+}
+
+size_t fr_lookup_products(const FrPlan *plan, ptrdiff_t rows)
+{
+    char *unused[FR_MAX_STAGES];
+    return lay_out_products(plan, rows, NULL, unused);
+}
+
+void fr_look_up(const FrPlan *plan, const char *packed, FrLookup *lookup, char *memory)
+{
+    const void *x[FR_ROWS];
+    Scratch w = {.x = x, .me = fr_member(NULL, 1, 0), .rows = lookup->rows};
+    lay_out_products(plan, lookup->rows, memory, lookup->gx);
+    memcpy(w.gx, lookup->gx, sizeof w.gx);
+    for (ptrdiff_t first = 0, n; first < lookup->rows; first += n) {
+        n = fr_tile_rows(lookup->rows - first, FR_ROWS);
+        for (int r = 0; r < n; r++)
+            x[r] = fr_at(plan, lookup->table, (first + r) * plan->input);
+        input_products(plan, packed, &w, n);
+        for (int i = 0; i < plan->stages; i++)
+            w.gx[i] = fr_at(plan, w.gx[i], n * plan->stage[i].gx_width * plan->kernels->lanes);
     }
 }
 
@@ -167,7 +222,7 @@ static void tiles_step(const FrRun *run, Scratch *w, const FrStagePlan *s, FrTil
         tile.count = fr_blocks_in(tile.first, s->blocks, s->hidden_blocks);
         for (int r = 0; r < rows; r += tile.rows) {
             fr_tile_at(plan, s, &tile, all, r);
-            tile.rows = fr_tile_rows(rows - r, FR_ROWS);
+            tile.rows = fr_kernel_rows(k, s->rec_width, rows - r);
             product.a = whole.a + r;
             fr_tall_product(k, s->rec_width, &product, tile.rows);
             s->forward(&tile);
@@ -351,8 +406,14 @@ static void forward(const FrRun *run, int rank)
         int m = n;
         for (end = s; end < last && (m = fr_shrink(run, m, end)) && rows + m <= w.rows; end++, rows += m)
             for (int j = 0; j < m; j++)
-                w.x[rows + j] = fr_row(run, &run->x, j, end);
-        input_products(run, &w, rows);
+                if (run->lookup)
+                    w.code[rows + j] = fr_code(run, j, end);
+                else
+                    w.x[rows + j] = fr_row(run, &run->x, j, end);
+        if (run->lookup)
+            looked_up(run, &w, rows);
+        else
+            input_products(plan, run->packed, &w, rows);
         for (ptrdiff_t t = s; t < end; t++) {
             step(run, &w, t, n, gx_row, ws_row);
             gx_row += n;

@@ -18,6 +18,15 @@ typedef struct FrRows {
     ptrdiff_t time, batch;
 } FrRows;
 
+/* x whose rows are those of a table: their input products are made once for each row of it. Not for kernels that read x. */
+typedef struct FrLookup {
+    const char *table;       /* (rows, I)                                                     */
+    ptrdiff_t rows;
+    const ptrdiff_t *code;   /* (T, B): the table's row that is x there; strides in elements  */
+    ptrdiff_t time, batch;
+    char *gx[FR_MAX_STAGES]; /* W x + b_ih by row of the table: [panel][row][gx_width][VL]    */
+} FrLookup;
+
 typedef struct FrRun {
     const FrPlan *plan;
     int reverse, count;
@@ -26,6 +35,7 @@ typedef struct FrRun {
     const ptrdiff_t *length; /* of each slot, descending                                      */
     ptrdiff_t first, last;   /* steps to run                                                  */
     FrRows x, y;
+    const FrLookup *lookup;  /* in the place of x, or NULL                                    */
     FrRows c;                /* cell states of all steps, (T, B, H); base NULL: not asked for    */
     const char *packed;
     char *state[FR_MAX_STATES]; /* (B, P) for h, (B, H): state on entry and, rewritten, on exit */
@@ -41,7 +51,8 @@ typedef struct FrBack {
                               * steps are taken last to first; they begin at multiples of fr_backward_steps, and the
                               * scratch and dstate are handed on from one to the next     */
     const char *state0[FR_MAX_STATES]; /* h before step 0, other states before run->first; NULL is zeros */
-    FrRows dy, dx, dc;       /* dc: of run->c; the bases of dy and dc may be NULL             */
+    FrRows dy, dx, dc;       /* dc: of run->c; the bases of dy and dc may be NULL; dx: with a lookup (rows, I), of its table */
+    char *looked_up;         /* with a lookup: fr_lookup_gradients bytes, zeros               */
     int dx_add;              /* add to dx, which another direction has written; always when the cell reads x */
     char *dstate[FR_MAX_STATES]; /* as state: dL/d final state in, dL/d initial state out      */
     const char *packed_back;
@@ -49,6 +60,11 @@ typedef struct FrBack {
     int members;             /* as in FrRun                                                   */
     char *scratch;           /* fr_backward_scratch bytes                                     */
 } FrBack;
+
+/* Bytes at `memory` for the table's products, and of their gradients; makes the products. */
+size_t fr_lookup_products(const FrPlan *plan, ptrdiff_t rows);
+size_t fr_lookup_gradients(const FrPlan *plan, ptrdiff_t rows);
+void fr_look_up(const FrPlan *plan, const char *packed, FrLookup *lookup, char *memory);
 
 /* All runs, side by side. */
 void fr_forward(const FrRun *runs, int count);

@@ -10,8 +10,8 @@
 #include <string.h>
 
 /* FR_GROUP: rows times panels that one call of a cell kernel gets at least, so that the latency of its
- * arithmetic is hidden. FR_ROWS: rows that it gets at most; their products, up to 48 * 4 vectors or
- * 12 KB, stay in L1. */
+ * arithmetic is hidden. FR_ROWS: rows that it gets at most, a multiple of every tile of the product; their products,
+ * up to 48 * 4 vectors or 12 KB, stay in L1. */
 enum { FR_GROUP = 8, FR_ROWS = 48 };
 
 static inline char *fr_at(const FrPlan *plan, const void *base, ptrdiff_t element)
@@ -34,6 +34,14 @@ static inline int fr_tile_rows(ptrdiff_t left, int most)
         return (int)left;
     const int tiles = (int)((left + most - 1) / most);
     return (int)((left + tiles - 1) / tiles);
+}
+
+/* Rows of the next tile that a cell kernel gets: FR_ROWS at most, and whole tiles of the product while more remain. 50
+ * rows are 9 tiles of the product so, not 10; 128 are 22, not 24. */
+static inline int fr_kernel_rows(const FrKernels *k, int width, ptrdiff_t left)
+{
+    const int tile = k->tile_rows[width], rows = fr_tile_rows(left, FR_ROWS);
+    return rows < left ? (rows + tile - 1) / tile * tile : rows;
 }
 
 /* What is kept of every row for backward: vectors of the cell, states after h, operands of the stages after the
@@ -109,6 +117,12 @@ static inline void fr_lay_out_zone(const FrPlan *plan, int count, char *base, si
     }
 }
 
+/* The time of a slot's step s. */
+static inline ptrdiff_t fr_time(const FrRun *run, int slot, ptrdiff_t s)
+{
+    return run->reverse ? run->length[slot] - 1 - s : s;
+}
+
 static inline uint64_t fr_scramble(uint64_t x) /* SplitMix64 */
 {
     x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
@@ -123,7 +137,7 @@ static inline void fr_zone_out(const FrRun *run, FrZone *z, ptrdiff_t s, int n)
     const FrPlan *plan = run->plan;
     for (int e = 0; e < 2; e++)
         for (int j = 0; z->row[e] && j < n; j++) {
-            const uint64_t t = run->reverse ? run->length[j] - 1 - s : s;
+            const uint64_t t = fr_time(run, j, s);
             const uint64_t seed = fr_scramble(run->zone_key + fr_scramble(2 * t + e) * 0x9e3779b97f4a7c15u + run->row[j]);
             z->row[e][j] = fr_at(plan, z->share[e], (ptrdiff_t)j * plan->padded);
             plan->kernels->mask(seed, plan->options.zone[e], e ? plan->hidden : plan->output, z->row[e][j]);
@@ -195,8 +209,13 @@ static inline ptrdiff_t fr_steps_in(const FrRun *run, int slot)
 
 static inline char *fr_row(const FrRun *run, const FrRows *a, int slot, ptrdiff_t s)
 {
-    const ptrdiff_t t = run->reverse ? run->length[slot] - 1 - s : s;
-    return a->base + t * a->time + run->row[slot] * a->batch;
+    return a->base + fr_time(run, slot, s) * a->time + run->row[slot] * a->batch;
+}
+
+/* The row of the run's lookup that is x there. */
+static inline ptrdiff_t fr_code(const FrRun *run, int slot, ptrdiff_t s)
+{
+    return run->lookup->code[fr_time(run, slot, s) * run->lookup->time + run->row[slot] * run->lookup->batch];
 }
 
 /* State e, of those with a row for every step, of a slot after step s; `at` is that row in what is kept. */

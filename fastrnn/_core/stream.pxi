@@ -6,7 +6,7 @@ cdef class Stream:
     cdef Recurrent layer
     cdef Py_ssize_t batch
     cdef Pullback call                  # its runs, one per layer
-    cdef object y0, y1, memory, _check_step, _check_state
+    cdef object y0, y1, memory, table, _check_step, _check_state
     cdef bint odd
 
     def __init__(self, Recurrent layer, Py_ssize_t batch_size, check_step, check_state):
@@ -36,10 +36,13 @@ cdef class Stream:
         call.runs = <FrRun *>calloc(layer.num_layers, sizeof(FrRun))
         if call.runs == NULL:
             raise MemoryError()
-        call.workspaces = [layer.packed]   # these weights stay alive with the stream
+        call.workspaces = [layer.packed]   # these weights stay as they are with the stream
+        layer.lent = True
         self.y0 = np.zeros((1, self.batch, layer.y_size), layer.dtype)
         self.y1 = np.zeros_like(self.y0)
         self.arrange(call)
+        if self.table is not None:
+            call.table, call.codes, call.looked_up = self.table, np.zeros((1, self.batch), np.intp), []
         self.memory = _Buffer(max(fr_forward_scratch(&layer.plans[0], self.batch, call.members),
                                   fr_forward_scratch(&layer.plans[1], self.batch, call.members)))
         for l in range(layer.num_layers):
@@ -80,10 +83,6 @@ cdef class Stream:
             until the next step.
         """
         cdef Recurrent layer = self.layer
-        cdef Pullback call = self.call
-        cdef int l
-        cdef char *base
-        cdef cnp.npy_intp[2] shape
         cdef bint single
         if plain(x_t, layer.type_number, 1):
             single = self.batch == 1 and cnp.PyArray_DIM(x_t, 0) == layer.input_size
@@ -94,9 +93,28 @@ cdef class Stream:
             single = False
         else:
             x_t, single = self._check_step(layer, x_t, self.batch)
+        self.call.runs[0].x.base = <char *>cnp.PyArray_DATA(x_t)
+        return self.advance(single)
+
+    def _look_up(self, table):
+        """Steps take a row of ``table (rows, I)`` from now on, by `_step_row`; the table is read now and at each
+        `reset`. Only if the layer `_can_look_up`, and for a batch of 1."""
+        self.table = table
+        self.reset()
+
+    def _step_row(self, Py_ssize_t row):
+        """``step(table[row])``, to the bit, without its input product."""
+        (<Py_ssize_t *>cnp.PyArray_DATA(self.call.codes))[0] = row
+        return self.advance(True)
+
+    cdef object advance(self, bint single):
+        cdef Recurrent layer = self.layer
+        cdef Pullback call = self.call
+        cdef int l
+        cdef char *base
+        cdef cnp.npy_intp[2] shape
         y = self.y1 if self.odd else self.y0
         self.odd = not self.odd
-        call.runs[0].x.base = <char *>cnp.PyArray_DATA(x_t)
         base = <char *>cnp.PyArray_DATA(y)
         call.runs[layer.num_layers - 1].y.base = base + (layer.y_size - layer.layer_size) * layer.size
         if layer.skip == OUTPUT:

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from .. import _validate
+from .. import _validate, lookup
 from ..blocks import Embedding, Linear
 from ..decoding import beam_search, draw, log_softmax
 from ..losses import cross_entropy
@@ -97,18 +97,16 @@ class LanguageModel:
 
     def __call__(self, codes, state=None):
         """Logits ``(T, B, V)`` and the state after numbers ``(T, B)``; also without ``B``."""
-        y, state = self.layer(self.embedding(codes), state)
+        y, state = lookup.call(self.embedding, self.layer, codes, state)
         return self.head(y), state
 
     def vjp(self, codes, state=None):
         """``logits, state, pullback``; ``pullback(dlogits)`` adds to the modules' gradients."""
-        x, to_embedding = self.embedding.vjp(codes)
-        y, state, to_layer = self.layer.vjp(x, state)
+        y, state, to_layer = lookup.vjp(self.embedding, self.layer, codes, state)
         logits, to_head = self.head.vjp(y)
 
         def pullback(dlogits):
-            dx, _ = to_layer(to_head(dlogits))
-            to_embedding(dx)
+            to_layer(to_head(dlogits))
 
         return logits, state, pullback
 
@@ -337,15 +335,14 @@ class LanguageModel:
 
     def _pieces(self, codes, decoder, length, choosing, rng):
         """The generator behind ``generate``, all arguments checked."""
-        stream, first = self.layer.stream(), self.vocabulary.first
-        table = self.embedding.parameters["weight"]
+        step, first = lookup.stepper(self.embedding, self.layer), self.vocabulary.first
         for code in codes:
-            y = stream.step(table[code])
+            y = step(code)
         for written in range(length):
             code = first + int(draw(self.head(y)[first:], *choosing, rng))
             yield decoder.feed(code)
             if written + 1 < length:
-                y = stream.step(table[code])
+                y = step(code)
         if rest := decoder.end():
             yield rest
 

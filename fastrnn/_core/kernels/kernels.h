@@ -176,6 +176,15 @@ typedef struct FrCtcStep {
     double *blanks, *labels;         /* forward: alpha; backward: beta of the next step, then of this   */
 } FrCtcStep;
 
+/* A node of a tree LSTM: its gates and its children's, of which it has `kids`; whole arrays of states by node. Backward
+ * puts the gradients of the pre-activations in the places of the gates. */
+typedef struct FrTreeNode {
+    ptrdiff_t hidden, node, kids;
+    const ptrdiff_t *kid;            /* nodes                                               */
+    void *gates, *forget;            /* [i, f, g, o][hidden], [kids][hidden]                */
+    void *h, *c, *dh, *dc;           /* [node][hidden]; the gradients in backward           */
+} FrTreeNode;
+
 typedef void (*FrProductKernel)(const FrProduct *);
 typedef void (*FrCellKernel)(const FrTile *);
 
@@ -209,6 +218,7 @@ typedef struct FrKernels {
     void (*softmax_gradient_row)(double factor, double scale, const void *spread, ptrdiff_t n, void *y);
     void (*ctc_forward)(const FrCtcStep *), (*ctc_backward)(const FrCtcStep *); /* of double only       */
     double (*ctc_posterior)(const double *alpha, const double *beta, double value, ptrdiff_t width, double *out);
+    void (*tree_forward)(const FrTreeNode *), (*tree_backward)(const FrTreeNode *);
     double (*multiply_adds)(void *vector, ptrdiff_t rounds); /* operations done: what the core can do at most */
 } FrKernels;
 
