@@ -8,7 +8,7 @@ from runs import RUNS, TEXT, Tagger, adaptive, language, own_model, parameters_o
 from tolerance import assert_close, assert_same_bits
 
 import fastrnn as fr
-from fastrnn.training import Sequences, Streams, warmup_cosine
+from fastrnn.training import Sequences, Streams, TextStreams, warmup_cosine
 
 # ---------------------------------------------------------------- a step
 
@@ -58,6 +58,17 @@ def test_states_through_a_sequential():
     whole = [np.concatenate([getattr(data.batch(i), part) for i in range(5)]) for part in ("x", "target")]
     expected = fr.losses.mse_loss(head(second(first(whole[0])[0])[0]), whole[1])[0]
     assert run.evaluate(data) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_codes_through_a_sequential():
+    """An embedding in front of a layer is looked up as ``LanguageModel`` does it: the same bits."""
+    model = small_model()
+    sequential = fr.Sequential(*small_model().modules)
+    data = TextStreams(model.vocabulary.encode(TEXT), batch_size=3, seq_length=16)
+    for m, modules in ((model, model.modules), (sequential, sequential)):
+        fr.Trainer(m, fr.optim.Adam(modules), data, steps=10).run()
+    for ours, theirs in zip(sequential.parameters.values(), model.parameters.values(), strict=True):
+        assert_same_bits("parameter", ours, theirs)
 
 
 @pytest.mark.parametrize("batch_first", [False, True])

@@ -4,14 +4,15 @@
     Caller           calls one model
 
 A model is a module, or an object with ``__call__`` and ``vjp`` like ``LanguageModel``, whose attributes (and lists in
-them) are modules. Imports the public modules.
+them) are modules. Imports the public modules and ``lookup``.
 """
 
 import inspect
 
 import numpy as np
 
-from ..blocks import Sequential
+from .. import lookup
+from ..blocks import Embedding, Sequential
 from ..params import Module
 
 
@@ -58,7 +59,7 @@ class Caller:
             self._takes_lengths = model._takes_lengths
         else:
             self._takes_lengths = "lengths" in inspect.signature(model.vjp).parameters
-        self._chain = list(_chained(model)) if isinstance(model, Sequential) else None
+        self._chain = _paired(_chained(model)) if isinstance(model, Sequential) else None
 
     def forward(self, batch, state):
         """``output, state``: inference."""
@@ -82,9 +83,12 @@ class Caller:
     def _run_chain(self, x, states, way):
         """A ``Sequential``, which carries no state itself, module by module."""
         after, pullbacks = [], []
-        for module, state in zip(self._chain, states):
-            given = (state,) if module._recurrent else ()
-            x, state, pullback = _taken(getattr(module, way)(x, *given), way)
+        for (embedding, module), state in zip(self._chain, states):
+            if embedding is not None:
+                result = (lookup.vjp if way == "vjp" else lookup.call)(embedding, module, x, state)
+            else:
+                result = getattr(module, way)(x, state) if module._recurrent else getattr(module, way)(x)
+            x, state, pullback = _taken(result, way)
             after.append(state)
             pullbacks.append((pullback, module._recurrent))
 
@@ -100,6 +104,17 @@ def _chained(module):
     """The modules of a ``Sequential`` in the order in which they are called, those of inner ones too."""
     for inner in module:
         yield from _chained(inner) if isinstance(inner, Sequential) else (inner,)
+
+
+def _paired(modules):
+    """``(embedding, layer)`` where a recurrent layer follows an Embedding, ``(None, module)`` elsewhere."""
+    pairs = []
+    for module in modules:
+        if module._recurrent and pairs and type(pairs[-1][1]) is Embedding:
+            pairs.append((pairs.pop()[1], module))
+        else:
+            pairs.append((None, module))
+    return pairs
 
 
 def _taken(result, way):

@@ -8,7 +8,6 @@ import os
 import sys
 import time
 
-
 from .. import _validate
 from ..files import remove_leftovers
 from ..losses import cross_entropy
