@@ -293,15 +293,19 @@ def test_divergence(text, tmp_path):
     assert train(text, tmp_path, "--max-epochs", "1")[0] == 0  # nothing was lost that would have to be kept
 
 
-def test_disk_full(text, tmp_path):
-    """A real limit: files that grow beyond it cannot be written."""
-    limit = ["sh", "-c", 'ulimit -f 24; exec "$@"', "sh", sys.executable, "-m", "fastrnn", "train"]
+@pytest.mark.parametrize("blocks, kept", [(24, "Nothing was trained yet."), (60, "The checkpoint of step 0 is intact; go on")])
+def test_disk_full(blocks, kept, text, tmp_path):
+    """A real limit of files: at once, and when there are the optimiser's buffers too."""
+    limit = ["sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", sys.executable, "-m", "fastrnn", "train"]
     folder = tmp_path / "run"
     done = subprocess.run([*limit, "--data", text, "--checkpoint-dir", folder, *TINY, "--checkpoint-every", "5"],
                           capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-    assert f"error: {folder / 'last.safetensors'}: File too large. " in done.stderr
-    assert list(folder.glob(".*")) == []
+    assert f"error: {folder / 'last.safetensors'}: File too large. {kept}" in done.stderr
+    assert [path.name for path in folder.iterdir()] == ["last.safetensors"] * (blocks == 60)
+    if blocks == 60:
+        code, out, _ = run("train", "--checkpoint-dir", folder, "--resume", "--max-epochs", 1)
+        assert code == 0 and "Resumed:  after step 0 of" in out
 
 
 def test_reader_of_the_pipe_leaves(text, tmp_path):

@@ -32,7 +32,8 @@ def test_history(tmp_path):
 
 def test_curves(tmp_path):
     pytest.importorskip("matplotlib")
-    for name, run in (("with", sequences()), ("without", language()), ("none", language(steps=0))):
+    for name, run in (("with", sequences()), ("without", language()), ("none", language(steps=0)),
+                      ("infinite", language(valid=lambda model: math.inf))):  # fmt: skip
         run.run()
         plot_history(run.history, tmp_path / name, baseline=(1.0, "a guess") if name == "with" else None)
         assert (tmp_path / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

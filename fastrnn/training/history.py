@@ -121,10 +121,12 @@ def plot_history(history, path, *, title="", label="loss", scale=1.0, unit="targ
                       xycoords=("axes fraction", "data"), textcoords="offset points", ha="right", va="top")  # fmt: skip
     axes.plot(x * size * factor, _thinned(losses, every) * scale, color="#9ecae1", label="training")
     if "valid_loss" in history:
-        valid = history["valid_loss"] * scale
-        axes.plot(seen * factor, valid, color="#08519c", marker="o", markersize=3, label="held out")
-        axes.annotate(f"{valid[-1]:.2f}", (seen[-1] * factor, valid[-1]), (0, 8), color="#08519c",
-                      textcoords="offset points", ha="center", va="bottom")  # fmt: skip
+        valid, at = history["valid_loss"] * scale, seen * factor
+        valid, at = valid[np.isfinite(valid)], at[np.isfinite(valid)]
+        axes.plot(at, valid, color="#08519c", marker="o", markersize=3, label="held out")
+        if valid.size:
+            axes.annotate(f"{valid[-1]:.2f}", (at[-1], valid[-1]), (0, 8), color="#08519c",
+                          textcoords="offset points", ha="center", va="bottom")  # fmt: skip
     axes.set(xlabel=f"{prefix}{unit} trained on", ylabel=label, title=title)
     axes.set_xlim(left=0)
     axes.margins(y=0.12)
