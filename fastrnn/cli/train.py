@@ -60,8 +60,8 @@ def add(commands):
     add("--data", "FILE", str, "a text in UTF-8 (with --tokens bytes: any file); - reads standard input")
     command.add_argument("--model", metavar="CELL", choices=tuple(LAYERS), type=str.lower,
                          help=f"the cell: {', '.join(LAYERS)} (default: lstm)")  # fmt: skip
-    add("--rnn-size", "H", positive, "hidden units per layer")
-    add("--num-layers", "L", positive, "recurrent layers")
+    add("--rnn-size", "H", number(int, 1, maximum=2**24), "hidden units per layer")
+    add("--num-layers", "L", number(int, 1, maximum=1000), "recurrent layers")
     command.add_argument("--tokens", choices=("chars", "words", "bytes"), help="what is read and written (default: chars)")
     add("--seq-length", "T", positive, "steps of truncated BPTT")
     add("--batch-size", "B", positive, "parts of the text that are read side by side (default: 50, fewer in a short text)")
@@ -83,12 +83,15 @@ def add(commands):
 
 def run(options):
     """Train a model; see the description above."""
+    from ..files import remove_leftovers
     from ..training import LAST, TrainingDiverged
 
     checkpoint = os.path.join(options.checkpoint_dir, LAST)
     training = _Training(options, checkpoint, *_settled(options, checkpoint))
     trainer = training.trainer
     try:
+        for name in ("history.json", "curve.png"):
+            remove_leftovers(os.path.join(options.checkpoint_dir, name))
         with stopping_on_interrupt(trainer):
             if not training.resumed:
                 trainer.save()  # from the first moment on there is something to resume
