@@ -9,6 +9,7 @@ import fastrnn as fr
 from fastrnn.models import LanguageModel, Vocabulary
 from fastrnn.serialize import read_safetensors
 from fastrnn.training import Sequences, Streams, TextStreams, warmup_cosine
+from fastrnn.training.calls import named, parts
 
 TEXT = "abcde fgh\n" * 40
 
@@ -90,15 +91,14 @@ def own_model(seed=0, **options):
 
 
 RUNS = {run.__name__: run for run in (language, sequences, series, adaptive, own_model)}
-CLOCK = ("elapsed", "training.history.seconds")
+CLOCK = ("elapsed", "seconds")
 
 
 def contents(path):
-    """Tensors and metadata of a file, without what depends on the clock."""
+    """Tensors, metadata and run of a file, without what depends on the clock."""
     tensors, metadata = read_safetensors(path)
     run = json.loads(metadata.pop("training", "{}"))
     for name in CLOCK:
-        tensors.pop(name, None)
         run.pop(name, None)
     return tensors, metadata, run
 
@@ -110,3 +110,8 @@ def assert_same_file(ours, theirs):
     for name, array in tensors.items():
         assert_same_bits(name, array, expected[name])
     assert rest == others
+
+
+def parameters_of(model):
+    """Copies by name."""
+    return {name: leaf._views[own].copy() for name, (leaf, own) in named(parts(model)).items()}

@@ -109,6 +109,7 @@ from .training import (
     callback_list,
     checkpoint_folder,
     codes,
+    json_value,
     layout,
     length_of_run,
     long_enough,

@@ -129,6 +129,11 @@ def callback_list(values):
     return values
 
 
+def json_value(value):
+    """Refuse what JSON cannot hold."""
+    raise TypeError(f"notes: expected JSON values, got {described(value)}")
+
+
 def checkpoint_folder(folder, path):
     """Refuse a checkpoint without a place."""
     if folder is None and path is None:

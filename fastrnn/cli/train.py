@@ -316,7 +316,8 @@ class _Training:
         print(f"Trained:  {trainer.seen:,} {self.model.units} in {trainer.elapsed:.0f} s, {rate:,.0f} per second, "
               "measuring and writing included")  # fmt: skip
         what = "held out" if trainer.valid is not None else "in training"
-        print(f"Best:     {trainer.best * BITS:.3f} bits per {self.unit} {what}, perplexity {math.exp(min(trainer.best, 700.0)):.2f}: {best}")
+        perplexity = math.exp(min(trainer.best, 700.0))
+        print(f"Best:     {trainer.best * BITS:.3f} bits per {self.unit} {what}, perplexity {perplexity:.2f}: {best}")
         others = [self.checkpoint, self._path("history.json"), self._path("curve.png")]
         print(f"Files:    {', '.join(path for path in others if os.path.exists(path))}")
         print(f"More:     {generate_command(self.options, best, prime='')}")

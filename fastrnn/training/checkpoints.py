@@ -18,6 +18,9 @@ from .history import History
 #: Attributes of a trainer that are JSON values.
 COUNTERS = ("step", "seen", "elapsed", "loss", "valid_loss", "best", "bad", "_validated_at", "notes")
 
+#: The column of a history that is another in every run; not a tensor, so that those of equal runs are equal.
+CLOCK = "seconds"
+
 
 def write_model(trainer, path, tensors=None, metadata=None):
     """The model in a file of its own kind, with the parameters of the loss, and what else is given."""
@@ -47,13 +50,14 @@ def save(trainer, path):
     """Write a checkpoint."""
     optimizer, states = trainer.optimizer.state_dict(), []
     tensors = {f"{TRAINING}optimizer.{k}": a for k, a in optimizer.pop("buffers").items()}
-    tensors |= {f"{TRAINING}history.{k}": a for k, a in trainer.history.items()}
+    tensors |= {f"{TRAINING}history.{k}": a for k, a in trainer.history.items() if k != CLOCK}
     run = {name: getattr(trainer, name) for name in COUNTERS}
     run |= {
         "model": _described(trainer.model),
         "vocabulary": _vocabulary(trainer.model),
         "data": _identity(trainer.data),
         "sources": [_source_state(source) for source in (trainer.data, trainer.valid)],
+        CLOCK: trainer.history.last(CLOCK).tolist(),
         "optimizer": optimizer,
         "schedule": trainer.schedule.state_dict() if hasattr(trainer.schedule, "state_dict") else None,
         "generators": generator_states(trainer._leaves),
@@ -85,7 +89,7 @@ def _restore(trainer, tensors, run):
     given = {k: a for k, a in tensors.items() if not k.startswith(TRAINING) or k.startswith(TRAINING + "loss.")}
     arrays = _validate.state_arrays(given, {name: leaf._views[own].shape for name, (leaf, own) in places.items()}, "tensors")
     state = _unpacked(run["state"], _group(tensors, "state."))
-    history = History(_group(tensors, "history."))
+    history = History({**_group(tensors, "history."), **({CLOCK: run[CLOCK]} if run[CLOCK] else {})})
     counters = {name: run[name] for name in COUNTERS}
     schedule = hasattr(trainer.schedule, "load_state_dict")
     _validate.same(run["schedule"] is not None, schedule, "schedule (whether there is one)")
@@ -186,4 +190,4 @@ def _unpacked(packed, arrays):
 
 def _plain(value):
     """NumPy scalars and arrays as JSON values (states of some bit generators hold arrays)."""
-    return value.tolist()
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else _validate.json_value(value)

@@ -199,7 +199,8 @@ class TextStreams(Streams):
         self._sizes(batch_size, seq_length)
         codes = _validate.codes(codes)
         _validate.long_enough(codes.size, "codes", self.batch_size, self.seq_length + 1)
-        rows = self._rows(codes)
+        # As narrow as they can be: of a long text the numbers are most of the memory.
+        rows = self._rows(codes.astype(np.min_scalar_type(codes.max())) if codes.min() >= 0 else codes)
         self._inputs, self._targets = rows[:-1], rows[1:]
         self.checksum = _checksum([rows])
 

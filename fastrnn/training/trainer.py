@@ -8,7 +8,6 @@ import os
 import sys
 import time
 
-import numpy as np
 
 from .. import _validate
 from ..files import remove_leftovers
@@ -137,6 +136,7 @@ class Trainer:
         self.state, self.history, self.notes = None, History(), {}
         self.validated = self.stopping = False
         self._validated_at = self.saved = 0
+        self._last_tick = None  # while nothing runs
 
     def _look_at_the_model(self, model, loss):
         own = parts(model)
@@ -180,8 +180,9 @@ class Trainer:
         return self.progress >= 1 or self.stopped_early
 
     def _tick(self):
-        now = time.monotonic()
-        self.elapsed, self._last_tick = self.elapsed + now - self._last_tick, now
+        if self._last_tick is not None:
+            now = time.monotonic()
+            self.elapsed, self._last_tick = self.elapsed + now - self._last_tick, now
 
     # -- the loop -----------------------------------------------------------------------------
 
@@ -197,8 +198,14 @@ class Trainer:
         OSError
             If a checkpoint cannot be written; it names the file, and the one before is intact.
         """
-        self._last_tick = time.monotonic()
         self._prepare_folder()
+        self._last_tick = time.monotonic()
+        try:
+            self._run()
+        finally:
+            self._last_tick = None
+
+    def _run(self):
         begin = self.step
         with self._display:
             while not self.done and not self.stopping:
@@ -213,9 +220,10 @@ class Trainer:
                 self._tick()
                 self._display.at(self)
                 self._checkpoint_if_due()
-            if self.done and begin < self.step != self._validated_at:  # the time was up between two steps
+            late = self.done and begin < self.step != self._validated_at  # the time was up between two steps
+            if late:
                 self.validate()
-        if self.folder is not None and self.saved != self.step:
+        if self.folder is not None and (late or self.saved != self.step):
             self._save_if_finite()
 
     def _prepare_folder(self):
@@ -273,13 +281,15 @@ class Trainer:
         return float(self._loss_function(rows, batch.target)), None
 
     def _clip(self):
-        """Limit the gradients; their norm, before it is limited."""
-        if self.clip_value is not None:
-            norm = clip_grad_norm(self.optimizer._leaves, sys.float_info.max)
-            clip_grad_value(self.optimizer._leaves, self.clip_value)
-            if self.max_norm is None or not math.isfinite(norm):  # an infinity is not to pass as a large number
-                return norm
-        return clip_grad_norm(self.optimizer._leaves, self.max_norm or sys.float_info.max)
+        """Limit the gradients; their norm before that, of which NaN and infinities are seen."""
+        modules, unlimited = self.optimizer._leaves, sys.float_info.max
+        if self.clip_value is None:
+            return clip_grad_norm(modules, self.max_norm or unlimited)
+        norm = clip_grad_norm(modules, unlimited)
+        clip_grad_value(modules, self.clip_value)
+        if self.max_norm is not None:
+            clip_grad_norm(modules, self.max_norm)
+        return norm
 
     # -- validation ---------------------------------------------------------------------------
 
