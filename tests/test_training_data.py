@@ -71,7 +71,8 @@ def test_a_source_of_ones_own():
             getattr(Source(), method)(*[0] * (method == "batch"))
 
 
-def test_kinds_of_targets():
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_kinds_of_targets(batch_first):
     """Outputs and targets as the loss sees them."""
     inputs, _ = ragged(5)
     seen = []
@@ -80,13 +81,14 @@ def test_kinds_of_targets():
         seen.append((output, target))
         return 1.0, np.zeros_like(output)
 
-    layer = fr.GRU(3, 4, rng=0)
+    layer = fr.GRU(3, 4, batch_first=batch_first, rng=0)
     for kind, targets in (("last", range(5)), ("whole", range(5)), ("labels", [[1, 2], [3], [1], [2, 1, 1], []])):
-        data = Sequences(inputs, targets, 5, kind=kind, shuffle=False)
+        data = Sequences(inputs, targets, 5, kind=kind, shuffle=False, batch_first=batch_first)
         fr.Trainer(layer, fr.optim.SGD(layer), data, loss=loss, steps=1).run()
     order = np.argsort([len(x) for x in inputs], kind="stable")
     (last, classes), (whole, same), (output, (labels, lengths, counts)) = seen
-    assert whole.shape == output.shape == (len(inputs[order[-1]]), 5, 4)
+    longest = len(inputs[order[-1]])
+    assert whole.shape == output.shape == ((5, longest, 4) if batch_first else (longest, 5, 4))
     assert classes.tolist() == same.tolist() == order.tolist()
     for row, i in enumerate(order):
         assert_same_bits("last", last[row], layer(inputs[i])[0][-1])
