@@ -110,7 +110,6 @@ static ptrdiff_t rows_left(const FrSweep *v, ptrdiff_t r) { return (r < v->live 
 static void some_rows(const FrKernels *k, const FrSweep *v, FrProduct product, ptrdiff_t r, ptrdiff_t rows)
 {
     product.a += r;
-    product.ahead = (const char *)product.panel + product.panel_next * k->size;
     product.chunks = r < v->live ? v->from->panels : 0;
     fr_tall_product(k, v->matrix->depth_blocks, &product, rows);
 }
@@ -130,18 +129,20 @@ void fr_sweep(const FrBack *back, FrBackScratch *w, const FrSweep *v, const FrTi
     tile.acc = w->acc;
     tile.acc_blocks = blocks;
     tile.blocks = v->stage ? v->stage->blocks : blocks;
+    w->me.backwards = one_tile && v->odd && fr_turns(fr_share(&w->me, panels) * whole.panel_next * k->size);
     fr_phase_begin(&w->me, (panels + group - 1) / group);
     for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;) {
         const int q = chunk * group, some = panels - q < group ? panels - q : group;
         FrProduct product = whole;
         fr_skip_panels(k, &product, q);
+        product.ahead = fr_at(plan, product.panel, product.panel_next);
         product.out = w->acc;
         tile.first = q * blocks;
         tile.count = fr_blocks_in(tile.first, some * blocks, hidden_blocks);
         if (one_tile) {
             product.rows = tile.rows = (int)v->rows;
             tile.acc_panel = v->rows * whole.out_row;
-            fr_products(k, blocks, &product, some);
+            (w->me.backwards ? fr_products_back : fr_products)(k, blocks, &product, some);
             finish(k, v, &tile);
             continue;
         }
@@ -153,6 +154,7 @@ void fr_sweep(const FrBack *back, FrBackScratch *w, const FrSweep *v, const FrTi
         }
     }
     fr_phase_end(&w->me);
+    w->me.backwards = 0;
 }
 
 /* The same for a stage whose kernel wants whole rows: all products first; then one member takes all rows, since
@@ -167,6 +169,7 @@ static void whole_rows_sweep(const FrBack *back, FrBackScratch *w, const FrSweep
         FrProduct product = whole;
         product.out = w->raw;
         fr_skip_panels(k, &product, q);
+        product.ahead = fr_at(plan, product.panel, product.panel_next);
         char *const out = product.out;
         for (ptrdiff_t r = 0; r < v->rows; r += rows_left(v, r)) {
             product.out = fr_at(plan, out, r * whole.out_row);
@@ -281,6 +284,7 @@ static void step(const FrBack *back, FrBackScratch *w, ptrdiff_t first, ptrdiff_
         FrSweep v = fr_through_recurrence(from, over_edge ? run->count : w->rows);
         v.stage = stage;
         v.rows = n;
+        v.odd = s & 1;
         v.live = i == final ? live : n;
         if (i < final)
             fr_aim(plan, w, &v, w->dg[i + 1], row, n);

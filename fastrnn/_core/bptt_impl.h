@@ -34,16 +34,17 @@ typedef struct FrSweep {
     ptrdiff_t live, rows;     /* rows from `live` on have no gradient yet: their product is 0     */
     const FrStagePlan *stage; /* whose backward kernel takes the tiles; NULL: they are stored ... */
     int add;                  /* ... or added                                                     */
+    int odd;                  /* a step of an odd number: panels may come in the opposite order   */
 } FrSweep;
 
 static inline FrSweep fr_through_input(const FrStagePlan *from, ptrdiff_t capacity)
 {
-    return (FrSweep){from, &from->gx, from->gx_back, from->gx_width, from->gx_at, capacity, 0, 0, NULL, 0};
+    return (FrSweep){from, &from->gx, from->gx_back, from->gx_width, from->gx_at, capacity, 0, 0, NULL, 0, 0};
 }
 
 static inline FrSweep fr_through_recurrence(const FrStagePlan *from, ptrdiff_t capacity)
 {
-    return (FrSweep){from, &from->rec, from->rec_back, from->rec_width, from->rec_at, capacity, 0, 0, NULL, 0};
+    return (FrSweep){from, &from->rec, from->rec_back, from->rec_width, from->rec_at, capacity, 0, 0, NULL, 0, 0};
 }
 
 /* Points w->a at `n` rows of gradients, the first of which is `row` of the buffer. */

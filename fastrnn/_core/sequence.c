@@ -178,8 +178,9 @@ static inline FrProduct recurrent_product(const FrRun *run, const FrStagePlan *s
 }
 
 /* One stage of one step over all slots alive, which are one tile of rows: several panels for each call of the
- * cell kernel. Nothing is copied: a copy of what was just written, as long as a batch of 1 needs for a panel, waits. */
-static void one_tile_step(const FrRun *run, Scratch *w, const FrStagePlan *s, FrTile *tile, void *const *operand, int rows)
+ * cell kernel, in odd steps from the last on where that pays. Nothing is copied: a copy of what was just written, as long as a batch of 1 needs for a panel, waits. */
+static void one_tile_step(const FrRun *run, Scratch *w, const FrStagePlan *s, FrTile *tile, void *const *operand, int rows,
+                          int odd)
 {
     const FrPlan *plan = run->plan;
     const FrKernels *k = plan->kernels;
@@ -189,6 +190,7 @@ static void one_tile_step(const FrRun *run, Scratch *w, const FrStagePlan *s, Fr
     tile->acc = w->acc;
     tile->acc_panel = product.out_next;
     tile->rows = rows;
+    w->me.backwards = odd && fr_turns(fr_share(&w->me, s->panels) * product.panel_next * k->size);
     fr_phase_begin(&w->me, (s->panels + group - 1) / group);
     for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;) {
         const int p = chunk * group, panels = s->panels - p < group ? s->panels - p : group;
@@ -196,11 +198,12 @@ static void one_tile_step(const FrRun *run, Scratch *w, const FrStagePlan *s, Fr
         product.out = w->acc;
         tile->first = p * s->blocks;
         tile->count = fr_blocks_in(tile->first, panels * s->blocks, s->hidden_blocks);
-        fr_products(k, s->rec_width, &product, panels);
-        at = p + panels;
+        (w->me.backwards ? fr_products_back : fr_products)(k, s->rec_width, &product, panels);
+        at = w->me.backwards ? p : p + panels;
         s->forward(tile);
     }
     fr_phase_end(&w->me);
+    w->me.backwards = 0;
 }
 
 /* The same for more rows: one panel after the other, tile by tile. `all` brings what is the same for all of them, its
@@ -339,8 +342,10 @@ static void step(const FrRun *run, Scratch *w, ptrdiff_t s, int n, ptrdiff_t gx_
         tile.save = i < plan->cell->stages && kept->save ? kept->save + at * row * plan->cell->saves : NULL;
         if (stage->of->whole_rows)
             whole_rows_step(run, w, stage, &tile, operand, n);
+        else if (stage->rec_width && n <= plan->kernels->tile_rows[stage->rec_width])
+            one_tile_step(run, w, stage, &tile, operand, n, s & 1);
         else if (stage->rec_width)
-            (n <= plan->kernels->tile_rows[stage->rec_width] ? one_tile_step : tiles_step)(run, w, stage, &tile, operand, n);
+            tiles_step(run, w, stage, &tile, operand, n);
         else
             elementwise_step(w, stage, &tile, n);
     }

@@ -70,7 +70,8 @@ static inline void fr_skip_panels(const FrKernels *k, FrProduct *p, ptrdiff_t n)
     p->out = (char *)p->out + n * p->out_next * k->size;
 }
 
-/* The same rows against `panels` panels, two at a time where the tile is small. */
+/* The same rows against `panels` panels, two at a time where the tile is small; `p` then points behind them. It is moved,
+ * not copied: a copy of what was just written waits. */
 static inline void fr_products(const FrKernels *k, int width, FrProduct *p, int panels)
 {
     while (panels > 0) {
@@ -80,6 +81,24 @@ static inline void fr_products(const FrKernels *k, int width, FrProduct *p, int 
         panels -= 1 + pair;
     }
 }
+
+/* The same from the last panel on; `p` points again at the first. */
+static inline void fr_products_back(const FrKernels *k, int width, FrProduct *p, int panels)
+{
+    fr_skip_panels(k, p, panels);
+    while (panels > 0) {
+        const int pair = panels > 1 && p->rows <= k->pair_rows[width];
+        fr_skip_panels(k, p, -1 - pair);
+        (pair ? k->product_pair[width] : k->product[width])[p->rows](p);
+        panels -= 1 + pair;
+    }
+}
+
+/* Whether the panels of a small tile's product, `bytes` of them for each thread, are best gone through forwards and
+ * backwards in turn: what a step has used last is then still there for the next one. 1.17 times as fast where the
+ * weights are a little larger than L1 (LSTM, H = 64, a batch of 1), 1.33 where they are larger than L2 (H = 512); 1 to 2 %
+ * slower in between, where only the prefetcher sees a difference. */
+static inline int fr_turns(ptrdiff_t bytes) { return (bytes > 1 << 15 && bytes < 1 << 17) || bytes > 3 << 19; }
 
 /* Many rows against one panel: p->a and p->out cover all of them. Meanwhile what
  * is at p->ahead, as large as the panel, is brought into L2, a line for each k of the first `width` tiles: H = 512,

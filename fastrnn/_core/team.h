@@ -44,6 +44,7 @@ typedef struct FrMember {
     uint64_t phase;
     ptrdiff_t expected;        /* chunks done once the phase at hand is           */
     int taken, part;           /* chunks taken here; the part being taken from    */
+    int backwards;             /* from the last chunk of a part to the first      */
 } FrMember;
 
 static inline FrMember fr_member(FrTeam *team, int members, int rank)
@@ -62,8 +63,10 @@ static inline void fr_phase_begin(FrMember *m, int chunks)
 /* The next chunk for this member, or -1 when all are taken. */
 static inline int fr_phase_next(FrMember *m)
 {
-    if (!m->team)
-        return m->taken < m->chunks ? m->taken++ : -1;
+    if (!m->team) {
+        const int chunk = m->backwards ? m->chunks - 1 - m->taken : m->taken;
+        return m->taken++ < m->chunks ? chunk : -1;
+    }
     for (; m->part < m->members; m->part++) {
         const int part = (m->rank + m->part) % m->members;
         const int first = m->chunks * part / m->members, last = m->chunks * (part + 1) / m->members;
@@ -76,7 +79,7 @@ static inline int fr_phase_next(FrMember *m)
             if (atomic_compare_exchange_weak_explicit(next, &seen, m->phase << 32 | (uint32_t)(taken + 1),
                                                       memory_order_relaxed, memory_order_relaxed)) {
                 m->taken++;
-                return first + taken;
+                return m->backwards ? last - 1 - taken : first + taken;
             }
         }
     }
