@@ -53,6 +53,7 @@ cases = st.builds(
 )  # fmt: skip
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("cell", FOLDED)
 @given(case=cases, threads=st.sampled_from([1, 2]))
 def test_the_bits_of_the_layer_and_gradients_of_the_oracle(cell, case, threads):
