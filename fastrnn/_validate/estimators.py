@@ -140,7 +140,7 @@ def step_weights(sample_weight, lengths):
 
 def _positive(weights):
     if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        raise ValueError("sample_weight: expected finite numbers of at least 0, not all 0, got others")
+        raise ValueError("sample_weight: expected finite numbers of at least 0, not all of them zero, got others")
     return weights
 
 

@@ -10,7 +10,6 @@ import pytest
 
 sklearn = pytest.importorskip("sklearn")
 from sklearn.utils import estimator_checks  # noqa: E402
-from sklearn.utils.estimator_checks import parametrize_with_checks  # noqa: E402
 
 from fastrnn.models import NARXForecaster, SequenceClassifier, SequenceRegressor, SequenceTagger  # noqa: E402
 
@@ -25,7 +24,6 @@ NO_FEATURES = "(N, T) is N sequences of one feature, of any T: the columns are s
 ELSEWISE = {
     "check_complex_data": "complex numbers raise TypeError, as everywhere in fastrnn, not ValueError",
     "check_dtype_object": "arrays of objects are sequences, not numbers",
-    "check_dataframe_column_names_consistency": "sequences have no names of columns",
     "check_n_features_in_after_fitting": "it asks for scikit-learn's words; ours name the sequence",
     "check_estimators_empty_data_messages": "it asks for scikit-learn's words",
     "check_sample_weight_equivalence_on_dense_data": "repeated sequences fall into other batches than weighted ones",
@@ -33,9 +31,12 @@ ELSEWISE = {
 OF_FEATURES = {
     name: NO_FEATURES
     for name in (
-        "check_n_features_in", "check_estimators_partial_fit_n_features", "check_classifiers_train", "check_regressors_train",
+        "check_n_features_in", "check_estimators_partial_fit_n_features", "check_classifiers_train",
     )
 }  # fmt: skip
+#: What is switched on by an environment variable, and is not claimed.
+LEFT_OUT = ("check_array_api_input",)
+KINDS = (SequenceClassifier, SequenceRegressor)
 LEARNING = {"hidden_size": 8, "epochs": 40, "learning_rate": 0.03, "cell": "gru", "random_state": 0}
 
 
@@ -61,26 +62,22 @@ def as_steps(X):
     return np.asarray(X)[:, np.newaxis]
 
 
-@parametrize_with_checks(
-    [kind(**LEARNING) for kind in (SequenceClassifier, SequenceRegressor)],
-    expected_failed_checks=lambda estimator: ELSEWISE | OF_FEATURES,
-)
+def checks(estimator, only=None):
+    """scikit-learn's checks of an estimator; those that must fail are marked, unless ``only`` these are wanted."""
+    for one, check in estimator_checks.estimator_checks_generator(estimator):
+        name = check.func.__name__
+        reason = (ELSEWISE | OF_FEATURES).get(name)
+        if name in (only or {name}) and name not in LEFT_OUT:
+            marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason and not only else []
+            yield pytest.param(one, check, id=f"{type(one).__name__}-{name}", marks=marks)
+
+
+@pytest.mark.parametrize("estimator, check", [c for kind in KINDS for c in checks(kind(**LEARNING))])
 def test_estimator(estimator, check):
     check(estimator)
 
 
-OF_STEPS = [one_step(kind)(**LEARNING) for kind in (SequenceClassifier, SequenceRegressor)]
-
-
-@pytest.mark.parametrize(
-    "estimator, check",
-    [
-        pytest.param(estimator, check, id=f"{type(estimator).__name__}-{check.func.__name__}")
-        for one in OF_STEPS
-        for estimator, check in estimator_checks.estimator_checks_generator(one)
-        if check.func.__name__ in OF_FEATURES
-    ],
-)
+@pytest.mark.parametrize("estimator, check", [c for kind in KINDS for c in checks(one_step(kind)(**LEARNING), only=OF_FEATURES)])
 def test_estimator_of_features(estimator, check):
     check(estimator)
 
@@ -89,7 +86,7 @@ def test_estimator_of_features(estimator, check):
 INTERFACE = [
     "check_estimator_cloneable", "check_estimator_tags_renamed", "check_valid_tag_types", "check_estimator_repr",
     "check_no_attributes_set_in_init", "check_parameters_default_constructible", "check_get_params_invariance",
-    "check_set_params", "check_do_not_raise_errors_in_init_or_set_param", "check_mixin_order",
+    "check_set_params", "check_mixin_order",
 ]  # fmt: skip
 
 

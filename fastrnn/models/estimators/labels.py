@@ -71,7 +71,7 @@ class LabelEstimator(ClassifierMixin, SequenceEstimator):
         weights = _validate.total_weights(weights * compute_sample_weight(self.class_weight, labels))
         self._start(sequences, len(classes))
         self.classes_ = classes
-        targets = self._cut(np.column_stack([codes, weights / weights.mean()]), sequences)
+        targets = self._cut(np.column_stack([codes, weights / weights[weights > 0].mean()]), sequences)
         self._train(sequences, targets, class_loss, groups=codes if self._stratified else None)
         return self
 

@@ -101,7 +101,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         sequences, targets, weights, flat = self._checked(X, y, sample_weight)
         self._checked_run()
         self._begin_with(sequences, targets, flat)
-        self._train(sequences, self._scaled(targets, weights / weights.mean()), square_loss)
+        self._train(sequences, self._scaled(targets, weights / weights[weights > 0].mean()), square_loss)
         return self
 
     def partial_fit(self, X, y, sample_weight=None):
