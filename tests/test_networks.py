@@ -46,7 +46,7 @@ def test_gradients_of_sequences(pooling, bidirectional):
 
 
 def test_dropout_of_sequences():
-    """Half of the features of the head are dropped in ``vjp``, none in a call; the gradient goes through the mask."""
+    """Half of the features of the head are dropped in ``vjp``, the others doubled."""
     network = SequenceNetwork(2, 4, hidden_size=50, pooling="mean", dropout=0.5, dtype="float64", rng=np.random.default_rng(0))
     x = drawn(1, 4, 1, 2)
     seen = {}
@@ -56,6 +56,21 @@ def test_dropout_of_sequences():
     kept = seen["y"] != 0
     assert 10 < kept.sum() < 40
     assert_close("kept", seen["y"][kept], 2 * features[kept], "forward")
+
+
+@pytest.mark.parametrize("pooling", [None, "max"])
+def test_gradients_through_dropout(pooling):
+    """With the same mask at every call."""
+    network = SequenceNetwork(2, 3, cell="gru", hidden_size=6, pooling=pooling, dropout=0.5, dtype="float64",
+                              rng=np.random.default_rng(0))  # fmt: skip
+    x = drawn(1, 4, 2, 2)
+
+    def masked(way):
+        network.dropout.rng = 7
+        output, pullback = network.vjp(x)
+        return (output, pullback) if way == "vjp" else output
+
+    assert_gradients(network, masked)
 
 
 @pytest.mark.parametrize("pooling", [None, "last", "max", "mean"])
