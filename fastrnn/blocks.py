@@ -24,6 +24,8 @@ class Embedding(Module):
     ----------
     num_embeddings, embedding_dim : int
         Rows ``V`` and columns ``E`` of the table.
+    padding_idx : int, optional
+        A row that is not trained: its gradient stays 0. It begins as zeros.
     dtype : {"float32", "float64"}
     rng : None, int or numpy.random.Generator
         Draws the initial ``weight (V, E)`` from N(0, 1).
@@ -33,7 +35,7 @@ class Embedding(Module):
     TypeError
         In a call, if the indices are not integers.
     ValueError
-        In a call, if an index is outside ``0..V-1``.
+        In a call, if an index is outside ``0..V-1``; for a ``padding_idx`` that is.
 
     Examples
     --------
@@ -43,19 +45,29 @@ class Embedding(Module):
     (2, 3, 8)
     """
 
-    def __init__(self, num_embeddings, embedding_dim, *, dtype="float32", rng=None):
+    def __init__(self, num_embeddings, embedding_dim, padding_idx=None, *, dtype="float32", rng=None):
         self.num_embeddings = _validate.positive_int(num_embeddings, "num_embeddings")
         self.embedding_dim = _validate.positive_int(embedding_dim, "embedding_dim")
+        if padding_idx is not None:
+            padding_idx = _validate.integer(padding_idx, "padding_idx", 0, self.num_embeddings - 1)
+        self.padding_idx = padding_idx
         dtype, rng = _validate.float_dtype(dtype), _validate.generator(rng)
         self._declare([("weight", (self.num_embeddings, self.embedding_dim))], dtype)
         self._init_normal(rng)
+        if padding_idx is not None:
+            self._values[padding_idx * self.embedding_dim : (padding_idx + 1) * self.embedding_dim] = 0
 
     def _config(self):
-        return {
-            "num_embeddings": self.num_embeddings,
-            "embedding_dim": self.embedding_dim,
-            "dtype": self.dtype.name,
-        }
+        padding = {} if self.padding_idx is None else {"padding_idx": self.padding_idx}
+        return {"num_embeddings": self.num_embeddings, "embedding_dim": self.embedding_dim, **padding,
+                "dtype": self.dtype.name}  # fmt: skip
+
+    def _add_gradients(self, index, rows):
+        """Add the gradients of rows of the table; an index may occur twice."""
+        if self.padding_idx is not None:
+            trained = index != self.padding_idx
+            index, rows = index[trained], rows[trained]
+        _add_rows(self._grad_views["weight"], index, rows)
 
     def __call__(self, x):
         """Look up: integers of any shape ``(...)`` -> ``(..., E)``."""
@@ -76,7 +88,7 @@ class Embedding(Module):
         index = kept(index, x)
 
         def backward(dy):
-            _add_rows(self._grad_views["weight"], index.ravel(), dy.reshape(-1, y.shape[-1]))
+            self._add_gradients(index.ravel(), dy.reshape(-1, y.shape[-1]))
 
         return y, Pullback(y, backward, self)
 

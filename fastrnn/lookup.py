@@ -40,6 +40,8 @@ def vjp(embedding, layer, codes, state=None, lengths=None):
     *results, to_layer = layer._look_up_vjp(table, place, state, lengths)
 
     def to_embedding(d_table):
+        if embedding.padding_idx is not None:
+            d_table[used == embedding.padding_idx] = 0
         embedding._grad_views["weight"][used] += d_table
 
     return *results, _Pullback(embedding, to_layer, to_embedding)

@@ -19,6 +19,7 @@ computed before all checks of a call have passed.
     texts       texts, vocabularies, layers of language models
     training    what a trainer is given
     estimators  what the estimators are given
+    interop     modules of other frameworks
 
 Imports numpy only; each module only from those above it. The rest of the package calls
 ``_validate.NAME`` with the names below. Axis letters: ``T`` time, ``B`` batch, ``I`` input,
@@ -61,6 +62,7 @@ from .estimators import (
     total_weights,
 )
 from .files import refuse_file, tensors_to_write
+from .interop import convertible, expressible, framework_module
 from .losses import broadcast_weights, class_targets, clusters, cross_entropy, ctc, elementwise
 from .modules import (
     known_name,
