@@ -14,6 +14,7 @@ computed before all checks of a call have passed.
     modules     modules, their parameters, pullbacks
     losses      arguments of the losses
     decoding    logits, ways to choose from them, step functions
+    labels      label sequences, scores of steps, attention, encoder-decoders
     optimizers  hyperparameters and states of optimisers and schedules
     files       what is read and written
     texts       texts, vocabularies, layers of language models
@@ -37,6 +38,7 @@ from .diagnostics import (
     thresholds,
 )
 from .files import refuse_file, tensors_to_write
+from .labels import all_came_back, encoder_decoder, label_list, label_sequences, labellings, memory, queries, step_scores
 from .losses import broadcast_weights, class_targets, clusters, cross_entropy, ctc, elementwise
 from .modules import (
     known_name,

@@ -60,11 +60,11 @@ def initialise(layer, rng):
     """
     row, forgets = layer._row, layer.bias and "+f" in layer._row.memory
     with layer.edit() as p:
-        for number in range(layer.num_layers):
-            R = p.get(f"weight_hh_l{number}")
+        for suffix in (f"_l{n}{side}" for n in range(layer.num_layers) for side in ("", "_reverse")[: layer.num_directions]):
+            R = p.get(f"weight_hh{suffix}")
             if R is not None and R.ndim == 2:
                 for block in np.split(R, len(row.recurrent)):
                     block[:] = _orthogonal(block.shape, layer.hidden_size, rng)
             for name in row.biases if forgets else ():
-                gates = np.split(p[f"{name}_l{number}"], len(row.biased))
+                gates = np.split(p[f"{name}{suffix}"], len(row.biased))
                 gates[row.biased.index("f")][:] = 1 if name == "bias_ih" else 0
