@@ -23,7 +23,10 @@ from .params import Module, registry, restoring
 FORMAT = "fastrnn"
 VERSION = 1
 #: Formats of models, which know how to read them, and where these are.
-MODELS = {"fastrnn-language-model": (".models", "LanguageModel")}
+MODELS = {
+    "fastrnn-language-model": (".models", "LanguageModel"),
+    "fastrnn-estimator": (".models.estimators", "Estimator"),
+}
 #: Tensors of a file whose names begin so belong to a training run, not to the model.
 TRAINING = "training."
 MAX_HEADER = 100_000_000  # bytes; the bound of the reference implementation
@@ -299,7 +302,7 @@ def save(path, module, tensors=None, metadata=None):
 
 
 def load(path):
-    """Load a module that ``save`` wrote, or a ``LanguageModel``, a checkpoint of one included.
+    """Load a module that ``save`` wrote, a ``LanguageModel``, a checkpoint of one included, or an estimator.
 
     Parameters
     ----------
@@ -307,7 +310,7 @@ def load(path):
 
     Returns
     -------
-    module : Module or LanguageModel
+    module : Module, LanguageModel or Estimator
         With fresh gradients (zeros) and, where it draws dropout masks, a fresh rng.
 
     Raises

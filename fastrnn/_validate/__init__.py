@@ -19,13 +19,14 @@ computed before all checks of a call have passed.
     files       what is read and written
     texts       texts, vocabularies, layers of language models
     training    what a trainer is given
+    estimators  what the estimators are given
 
 Imports numpy only; each module only from those above it. The rest of the package calls
 ``_validate.NAME`` with the names below. Axis letters: ``T`` time, ``B`` batch, ``I`` input,
 ``L`` layers, ``D`` directions, ``N`` sequences of a loss, ``C`` classes.
 """
 
-from .arrays import floating, given, indices, last_axis, real_array, same_dtype
+from .arrays import exact_shape, floating, given, indices, last_axis, real_array, same_dtype
 from .decoding import choosing, function, gatherable, log_probabilities, logits, stepped, token, tokens
 from .diagnostics import (
     hidden_state,
@@ -36,6 +37,29 @@ from .diagnostics import (
     step,
     supported_cell,
     thresholds,
+)
+from .estimators import (
+    cell_options,
+    exogenous,
+    first_classes,
+    forecast_series,
+    known_labels,
+    label_dtype,
+    numeric_targets,
+    one_for_each,
+    parameter_dtype,
+    partial_class_weight,
+    poolable,
+    random_generator,
+    same_classes,
+    same_outputs,
+    sequence_list,
+    sequence_weights,
+    step_labels,
+    step_weights,
+    targets_given,
+    thread_count,
+    total_weights,
 )
 from .files import refuse_file, tensors_to_write
 from .labels import all_came_back, encoder_decoder, label_list, label_sequences, labellings, memory, queries, step_scores
