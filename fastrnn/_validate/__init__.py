@@ -20,6 +20,7 @@ computed before all checks of a call have passed.
     texts       texts, vocabularies, layers of language models
     training    what a trainer is given
     estimators  what the estimators are given
+    encoders    what Seq2Seq and CTCRecognizer read and write
 
 Imports numpy only; each module only from those above it. The rest of the package calls
 ``_validate.NAME`` with the names below. Axis letters: ``T`` time, ``B`` batch, ``I`` input,
@@ -38,6 +39,7 @@ from .diagnostics import (
     supported_cell,
     thresholds,
 )
+from .encoders import aligned, encoder_inputs, has_attention, label_classes
 from .estimators import (
     cell_options,
     exogenous,
