@@ -10,12 +10,13 @@
     training    Trainer, data, checkpoints         models      LanguageModel, vocabularies; both imported when first used
     decoding    from logits to tokens: sampling, beam search
     interop     weights and files of other frameworks; torch: layers as PyTorch modules; both imported when first used
+    ctc         from the outputs of a net trained with CTC to labels; label error rate
     reference   the equations in NumPy, to compare with; never imported by the package
 """
 
 from importlib import import_module as _import_module
 
-from . import decoding, init, losses, optim
+from . import ctc, decoding, init, losses, optim
 from ._core.engine import version as __version__
 from .adaptive import AdaptiveSoftmax
 from .blocks import Dropout, Embedding, Linear, Sequential
@@ -44,8 +45,8 @@ from .variants import (
 __all__ = [
     "GRU", "LSTM", "MGU", "MUT1", "MUT2", "MUT3", "RNN", "SLSTM", "SRU", "AdaptiveSoftmax", "Dropout", "Embedding",
     "FastGRNN", "FastRNN", "IndRNN", "LanguageModel", "Linear", "MinGRU", "MinLSTM", "MultiplicativeLSTM", "Sequential",
-    "Trainer", "TreeLSTM", "decoding", "delay", "diagnostics", "get_num_threads", "init", "interop", "load", "losses",
-    "models", "num_threads", "optim", "pool", "save", "set_num_threads", "show_config", "tbptt", "training",
+    "Trainer", "TreeLSTM", "ctc", "decoding", "delay", "diagnostics", "get_num_threads", "init", "interop", "load",
+    "losses", "models", "num_threads", "optim", "pool", "save", "set_num_threads", "show_config", "tbptt", "training",
 ]  # fmt: skip
 
 

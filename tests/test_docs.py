@@ -268,8 +268,9 @@ def group(name):
 PAGE = (ROOT / "docs/equations.md").read_text()
 ORACLE = "\n".join(path.read_text() for path in sorted((ROOT / "fastrnn/reference").glob("*.py")))
 DIAGNOSTICS = "\n".join(path.read_text() for path in sorted((ROOT / "fastrnn/diagnostics").glob("*.py")))
+ATTENTION = "\n".join((ROOT / "fastrnn/models" / name).read_text() for name in ("attention.py", "encoderdecoder.py"))
 #: The groups that are one cell, or part of one: not functions, products, sequences, blocks, losses and diagnostics.
-CELL_GROUPS = sorted({group(name) for name in defined(PAGE)} - {*"FEASB", "GR", "CT", "AS"})
+CELL_GROUPS = sorted({group(name) for name in defined(PAGE)} - {*"FEASB", "GR", "CT", "AS", "AT"})
 KERNELS = {p.name: comments(p.read_text()) for p in sorted((ROOT / "fastrnn/_core/kernels").glob("*.inc"))}
 
 
@@ -285,14 +286,18 @@ def test_numbers_are_defined_once_and_in_order():
             assert part == list(range(1, len(part) + 1)), f"{letter}: {there}"
 
 
-@pytest.mark.parametrize("name", ["oracle", "page", "diagnostics", *KERNELS])
+@pytest.mark.parametrize("name", ["oracle", "page", "diagnostics", "attention", *KERNELS])
 def test_cited_numbers_exist(name):
-    text = {"oracle": ORACLE, "page": PAGE, "diagnostics": DIAGNOSTICS, **KERNELS}[name]
+    text = {"oracle": ORACLE, "page": PAGE, "diagnostics": DIAGNOSTICS, "attention": ATTENTION, **KERNELS}[name]
     assert cited(text) - set(defined(PAGE)) == set()
 
 
 def test_every_number_of_the_diagnostics_is_cited():
     assert {name for name in defined(PAGE) if group(name) == "GR"} - cited(DIAGNOSTICS) == set()
+
+
+def test_every_number_of_attention_is_cited():
+    assert {name for name in defined(PAGE) if group(name) == "AT"} - cited(ATTENTION) == set()
 
 
 @pytest.mark.parametrize("letter", CELL_GROUPS)

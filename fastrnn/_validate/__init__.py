@@ -14,12 +14,14 @@ computed before all checks of a call have passed.
     modules     modules, their parameters, pullbacks
     losses      arguments of the losses
     decoding    logits, ways to choose from them, step functions
+    labels      label sequences, scores of steps, attention, encoder-decoders
     optimizers  hyperparameters and states of optimisers and schedules
     files       what is read and written
     texts       texts, vocabularies, layers of language models
     training    what a trainer is given
     estimators  what the estimators are given
     interop     modules of other frameworks
+    encoders    what Seq2Seq and CTCRecognizer read and write
 
 Imports numpy only; each module only from those above it. The rest of the package calls
 ``_validate.NAME`` with the names below. Axis letters: ``T`` time, ``B`` batch, ``I`` input,
@@ -38,6 +40,7 @@ from .diagnostics import (
     supported_cell,
     thresholds,
 )
+from .encoders import aligned, encoder_inputs, has_attention, label_classes
 from .estimators import (
     cell_options,
     exogenous,
@@ -63,6 +66,7 @@ from .estimators import (
 )
 from .files import refuse_file, tensors_to_write
 from .interop import convertible, expressible, framework_module
+from .labels import all_came_back, encoder_decoder, label_list, label_sequences, labellings, memory, queries, step_scores
 from .losses import broadcast_weights, class_targets, clusters, cross_entropy, ctc, elementwise
 from .modules import (
     known_name,

@@ -41,11 +41,11 @@ def stepped(result, rows):
     return scores, result[1]
 
 
-def log_probabilities(array):
+def log_probabilities(array, name="step's log_probs"):
     """Logarithms of probabilities: at most 0, -inf included."""
     if not (array <= ROUNDING).all():
         found = array[~(array <= ROUNDING)].flat[0]
-        raise ValueError(f"step's log_probs: expected logarithms of probabilities, at most 0, got {found}")
+        raise ValueError(f"{name}: expected logarithms of probabilities, at most 0, got {found}")
     return array
 
 

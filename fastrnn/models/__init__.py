@@ -4,21 +4,23 @@
     vocabulary    what tokens there are: characters, words, bytes
     files         a model in a file
     layers        recurrent layers by the names of their cells
+    attention     Attention: a mean of a memory, weighted by how well it fits a query
     texts         texts of a folder
-    networks      what the estimators train
-    estimators    SequenceClassifier, SequenceTagger, SequenceRegressor, NARXForecaster, with the API of scikit-learn;
-                  imported, as scikit-learn is, when one of them is first used
+    networks, encoderdecoder    what the estimators train
+    estimators    SequenceClassifier, SequenceTagger, SequenceRegressor, NARXForecaster, Seq2Seq, CTCRecognizer, with the API
+                  of scikit-learn; imported, as scikit-learn is, when one of them is first used
 """
 
 from importlib import import_module as _import_module
 
+from .attention import Attention
 from .language import LanguageModel
 from .vocabulary import ByteVocabulary, Vocabulary, WordVocabulary
 
-__all__ = ["ByteVocabulary", "LanguageModel", "Vocabulary", "WordVocabulary"]
+__all__ = ["Attention", "ByteVocabulary", "LanguageModel", "Vocabulary", "WordVocabulary"]
 
 #: Not in ``__all__``: they need scikit-learn, which may not be there.
-_ESTIMATORS = ("NARXForecaster", "SequenceClassifier", "SequenceRegressor", "SequenceTagger")
+_ESTIMATORS = ("CTCRecognizer", "NARXForecaster", "Seq2Seq", "SequenceClassifier", "SequenceRegressor", "SequenceTagger")
 
 
 def __getattr__(name):

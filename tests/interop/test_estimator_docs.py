@@ -29,5 +29,5 @@ def test_docstring(test, tmp_path, monkeypatch):
 
 def test_every_estimator_has_an_example():
     named = {test.values[0].name.rpartition(".")[2] for test in doctests_of(MODULES)}
-    assert {"NARXForecaster", "SequenceClassifier", "SequenceRegressor", "SequenceTagger"} <= named
+    assert {"CTCRecognizer", "NARXForecaster", "Seq2Seq", "SequenceClassifier", "SequenceRegressor", "SequenceTagger"} <= named
     assert len(EXAMPLES) == 3
