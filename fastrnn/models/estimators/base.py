@@ -4,6 +4,7 @@ Imports numpy, scikit-learn, the public optimisers and the training loop, and th
 """
 
 from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -98,6 +99,10 @@ class Estimator(BaseEstimator):
 
     _optimizer = None  # of an estimator that a file gave, until it is trained on
 
+    def _keep(self, arguments):
+        """The arguments of a constructor, as attributes: unchecked, as scikit-learn wants it."""
+        vars(self).update({name: value for name, value in arguments.items() if name != "self"})
+
     def _begin(self, make_network):
         """Everything anew: generator, network, optimiser."""
         rng = _validate.random_generator(self.random_state)
@@ -117,6 +122,19 @@ class Estimator(BaseEstimator):
         _validate.positive_int(self.batch_size, "batch_size")
         _validate.positive_int(self.epochs, "epochs")
         _validate.thread_count(self.n_jobs, 1)
+
+    def _train_on(self, source, count, loss, once=False, groups=None):
+        """Train on ``count`` examples, but for those held out for early stopping.
+
+        ``source(chosen, **options)`` is a source of data of some of them, by their numbers; ``groups (count,)``: of each
+        group as large a share is held out.
+        """
+        train, valid = np.arange(count), None
+        if self.early_stopping and not once:
+            seed = int(self._rng.integers(2**31))
+            train, held_out = train_test_split(train, test_size=self.validation_fraction, stratify=groups, random_state=seed)
+            valid = source(np.sort(held_out), shuffle=False)
+        self._run(source(np.sort(train), rng=self._rng), valid, loss, once)
 
     def _run(self, data, valid, loss, once=False):
         """Train; ``once``: an epoch more, at the full learning rate, for ``partial_fit``."""
@@ -217,17 +235,10 @@ class SequenceEstimator(Estimator):
         """``targets[i]`` has in its last column how much it counts; ``groups``: in what shares sequences are held out."""
         counts = [i for i, target in enumerate(targets) if target[..., -1].any()]  # what counts nothing is left out
         inputs, targets = self._standardized([sequences[i] for i in counts]), [targets[i] for i in counts]
-        train, valid = np.arange(len(inputs)), None
-        if self.early_stopping and not once:
-            train, held_out = train_test_split(
-                train, test_size=self.validation_fraction, stratify=None if groups is None else groups[counts],
-                random_state=int(self._rng.integers(2**31)),
-            )  # fmt: skip
-            valid = self._source(inputs, targets, held_out, shuffle=False)
-        self._run(self._source(inputs, targets, train, rng=self._rng), valid, loss, once)
+        groups = None if groups is None else groups[counts]
+        self._train_on(partial(self._source, inputs, targets), len(inputs), loss, once, groups)
 
     def _source(self, inputs, targets, chosen, **options):
-        chosen = np.sort(chosen)
         inputs, targets = [inputs[i] for i in chosen], [targets[i] for i in chosen]
         return Sequences(inputs, targets, self.batch_size, kind=self._kind, **options)
 

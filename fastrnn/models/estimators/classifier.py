@@ -52,21 +52,7 @@ class SequenceClassifier(LabelEstimator):
                  cell_options=None, class_weight=None, epochs=50, batch_size=32, learning_rate=0.01, weight_decay=0.0,
                  max_norm=1.0, early_stopping=False, validation_fraction=0.1, patience=10, standardize=True,
                  dtype="float32", random_state=None, n_jobs=None, progress=False):  # fmt: skip
-        self.hidden_size, self.num_layers = hidden_size, num_layers
-        self.cell = cell
-        self.bidirectional = bidirectional
-        self.pooling = pooling
-        self.dropout = dropout
-        self.cell_options = cell_options
-        self.class_weight = class_weight
-        self.epochs, self.batch_size = epochs, batch_size
-        self.learning_rate, self.weight_decay, self.max_norm = learning_rate, weight_decay, max_norm
-        self.early_stopping, self.validation_fraction, self.patience = early_stopping, validation_fraction, patience
-        self.standardize = standardize
-        self.dtype = dtype
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-        self.progress = progress
+        self._keep(locals())
 
     def _checked(self, X, y, sample_weight):
         sequences = _validate.sequence_list(X)

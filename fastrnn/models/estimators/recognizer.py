@@ -1,7 +1,8 @@
 """``CTCRecognizer``. Imports numpy, scikit-learn, ``ctc``, the losses, ``_validate`` and the base."""
 
+from functools import partial
+
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from ... import _validate, ctc
 from ...decoding import log_softmax
@@ -75,20 +76,7 @@ class CTCRecognizer(SequenceEstimator):
                  decoding="greedy", beam_width=10, epochs=50, batch_size=32, learning_rate=0.01, weight_decay=0.0,
                  max_norm=1.0, early_stopping=False, validation_fraction=0.1, patience=10, standardize=True,
                  dtype="float32", random_state=None, n_jobs=None, progress=False):  # fmt: skip
-        self.hidden_size, self.num_layers = hidden_size, num_layers
-        self.cell = cell
-        self.bidirectional = bidirectional
-        self.dropout = dropout
-        self.cell_options = cell_options
-        self.decoding, self.beam_width = decoding, beam_width
-        self.epochs, self.batch_size = epochs, batch_size
-        self.learning_rate, self.weight_decay, self.max_norm = learning_rate, weight_decay, max_norm
-        self.early_stopping, self.validation_fraction, self.patience = early_stopping, validation_fraction, patience
-        self.standardize = standardize
-        self.dtype = dtype
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-        self.progress = progress
+        self._keep(locals())
 
     def fit(self, X, y):
         """Train anew.
@@ -121,7 +109,8 @@ class CTCRecognizer(SequenceEstimator):
         self._checked_run()
         self._start(sequences, len(classes) + 1)
         self.classes_, self.strings_ = classes, all(isinstance(word, str) for word in y)
-        self._train(sequences, [numbered(classes, word) for word in labels])
+        source = partial(self._source, self._standardized(sequences), [numbered(classes, word) for word in labels])
+        self._train_on(source, len(labels), logits_loss)
         return self
 
     def _fitted_shapes(self):
@@ -131,14 +120,6 @@ class CTCRecognizer(SequenceEstimator):
     def _checked_decoding(self):
         _validate.one_of(self.decoding, "decoding", DECODING)
         return _validate.positive_int(self.beam_width, "beam_width")
-
-    def _train(self, sequences, codes):
-        inputs, train, valid = self._standardized(sequences), np.arange(len(codes)), None
-        if self.early_stopping:
-            seed = int(self._rng.integers(2**31))
-            train, held_out = train_test_split(train, test_size=self.validation_fraction, random_state=seed)
-            valid = self._source(inputs, codes, held_out, shuffle=False)
-        self._run(self._source(inputs, codes, train, rng=self._rng), valid, logits_loss)
 
     def predict_proba(self, X):
         """The probability of each class at each step: a list of ``(T_i, 1 + C)``, the blank's first."""

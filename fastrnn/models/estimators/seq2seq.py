@@ -1,7 +1,8 @@
 """``Seq2Seq``. Imports numpy, scikit-learn, the training data, the net, ``_validate`` and the base."""
 
+from functools import partial
+
 import numpy as np
-from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 
 from ... import _validate
@@ -112,24 +113,7 @@ class Seq2Seq(Estimator):
                  max_length=None, epochs=20, batch_size=32, learning_rate=0.01, weight_decay=0.0, max_norm=1.0,
                  early_stopping=False, validation_fraction=0.1, patience=10, standardize=True, dtype="float32",
                  random_state=None, n_jobs=None, progress=False):  # fmt: skip
-        self.hidden_size, self.num_layers = hidden_size, num_layers
-        self.cell = cell
-        self.attention = attention
-        self.bidirectional = bidirectional
-        self.embedding_dim = embedding_dim
-        self.inputs = inputs
-        self.dropout = dropout
-        self.teacher_forcing = teacher_forcing
-        self.beam_width, self.length_penalty = beam_width, length_penalty
-        self.max_length = max_length
-        self.epochs, self.batch_size = epochs, batch_size
-        self.learning_rate, self.weight_decay, self.max_norm = learning_rate, weight_decay, max_norm
-        self.early_stopping, self.validation_fraction, self.patience = early_stopping, validation_fraction, patience
-        self.standardize = standardize
-        self.dtype = dtype
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-        self.progress = progress
+        self._keep(locals())
 
     def fit(self, X, y):
         """Train anew.
@@ -166,7 +150,8 @@ class Seq2Seq(Estimator):
         self.strings_, self.longest_ = all(isinstance(word, str) for word in y), max(map(len, words))
         rows = np.zeros((1, 0)) if kind == "tokens" else np.concatenate(given)
         self.mean_, self.scale_ = moments(rows, self.standardize)
-        self._train(self._read(given), [numbered(tokens, word) for word in words])
+        source = partial(self._source, self._read(given), [numbered(tokens, word) for word in words])
+        self._train_on(source, len(words), cross_entropy)
         return self
 
     def _net(self, kind, width, outputs, rng):
@@ -197,16 +182,7 @@ class Seq2Seq(Estimator):
         dtype = self._network.head.dtype
         return [((x - self.mean_) / self.scale_).astype(dtype) for x in given]
 
-    def _train(self, inputs, codes):
-        train, valid = np.arange(len(inputs)), None
-        if self.early_stopping:
-            seed = int(self._rng.integers(2**31))
-            train, held_out = train_test_split(train, test_size=self.validation_fraction, random_state=seed)
-            valid = self._source(inputs, codes, held_out, shuffle=False)
-        self._run(self._source(inputs, codes, train, rng=self._rng), valid, cross_entropy)
-
     def _source(self, inputs, codes, chosen, **options):
-        chosen = np.sort(chosen)
         return Pairs([inputs[i] for i in chosen], [codes[i] for i in chosen], self.batch_size, **options)
 
     def _given(self, X):
