@@ -271,6 +271,17 @@ class Dropout(Module):
         return read_only(y), Pullback(y, lambda dy: np.multiply(dy, mask, out=mask), self)
 
 
+def paired(modules):
+    """``(embedding, layer)`` where a recurrent layer follows an Embedding, ``(None, module)`` elsewhere."""
+    pairs = []
+    for module in modules:
+        if module._recurrent and pairs and type(pairs[-1][1]) is Embedding:
+            pairs.append((pairs.pop()[1], module))
+        else:
+            pairs.append((None, module))
+    return pairs
+
+
 class _SequentialPullback:
     """The backward pass of one ``vjp`` of a ``Sequential``."""
 
@@ -325,6 +336,7 @@ class Sequential(Module):
 
     def _setup(self, modules):
         self._modules = tuple(modules)
+        self._steps = paired(self._modules)
 
     @classmethod
     def _of(cls, modules):
@@ -335,7 +347,7 @@ class Sequential(Module):
 
     def __call__(self, x, lengths=None):
         """The last module's output for ``x``, the first one's input."""
-        for module, embedding in self._steps():
+        for embedding, module in self._steps:
             if embedding:
                 x = lookup.call(embedding, module, x, lengths=lengths)[0]
             elif module._recurrent:
@@ -345,21 +357,6 @@ class Sequential(Module):
             else:
                 x = module(x)
         return x
-
-    def _steps(self):
-        """Each module with None, or a recurrent layer with the embedding right before it."""
-        before = None
-        for module in self._modules:
-            if before is not None and not module._recurrent:
-                yield before, None
-                before = None
-            if type(module) is Embedding:
-                before = module
-            else:
-                yield module, before
-                before = None
-        if before is not None:
-            yield before, None
 
     def vjp(self, x, lengths=None):
         """``y, pullback``; ``dx = pullback(dy)`` is None after an Embedding."""
@@ -380,7 +377,7 @@ class Sequential(Module):
 
     def _vjp_chain(self, x, lengths):
         pullbacks = []
-        for module, embedding in self._steps():
+        for embedding, module in self._steps:
             if embedding:
                 x, *_, pullback = lookup.vjp(embedding, module, x, lengths=lengths)
             elif module._recurrent:

@@ -7,6 +7,8 @@ Outputs have the bits that ``layer(embedding(codes))`` has; gradients differ in 
 Imports numpy and ``_validate``.
 """
 
+from functools import partial
+
 import numpy as np
 
 from . import _validate
@@ -38,13 +40,7 @@ def vjp(embedding, layer, codes, state=None, lengths=None):
         return *results, _Pullback(embedding, to_layer, to_embedding)
     table, place = _table(embedding, codes, used)
     *results, to_layer = layer._look_up_vjp(table, place, state, lengths)
-
-    def to_embedding(d_table):
-        if embedding.padding_idx is not None:
-            d_table[used == embedding.padding_idx] = 0
-        embedding._grad_views["weight"][used] += d_table
-
-    return *results, _Pullback(embedding, to_layer, to_embedding)
+    return *results, _Pullback(embedding, to_layer, partial(embedding._add_gradients, used))
 
 
 def stepper(embedding, layer):

@@ -12,7 +12,7 @@ import inspect
 import numpy as np
 
 from .. import lookup
-from ..blocks import Embedding, Sequential
+from ..blocks import Sequential, paired
 from ..params import Module
 
 
@@ -59,7 +59,7 @@ class Caller:
             self._takes_lengths = model._takes_lengths
         else:
             self._takes_lengths = "lengths" in inspect.signature(model.vjp).parameters
-        self._chain = _paired(_chained(model)) if isinstance(model, Sequential) else None
+        self._chain = paired(_chained(model)) if isinstance(model, Sequential) else None
 
     def forward(self, batch, state):
         """``output, state``: inference."""
@@ -104,17 +104,6 @@ def _chained(module):
     """The modules of a ``Sequential`` in the order in which they are called, those of inner ones too."""
     for inner in module:
         yield from _chained(inner) if isinstance(inner, Sequential) else (inner,)
-
-
-def _paired(modules):
-    """``(embedding, layer)`` where a recurrent layer follows an Embedding, ``(None, module)`` elsewhere."""
-    pairs = []
-    for module in modules:
-        if module._recurrent and pairs and type(pairs[-1][1]) is Embedding:
-            pairs.append((pairs.pop()[1], module))
-        else:
-            pairs.append((None, module))
-    return pairs
 
 
 def _taken(result, way):
