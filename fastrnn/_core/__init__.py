@@ -2,11 +2,12 @@
 
     engine.pyx          arrays -> plan -> scratch -> release the GIL -> run; the only file that sees
                         both Python and C
+      arrays.pxi        ... arrays and memory as C sees them
       evaluation.pxi    ... one evaluation of a layer, and its pullback
       stack.pxi         ... how layers are joined: directions merged, dropout, skips
       stream.pxi        ... a layer stepped through time
       matrix.pxi        ... products of plain matrices; kernels by name, for tests
-      tree.pxi            ... tree LSTMs
+      tree.pxi          ... tree LSTMs
       optim.pxi         ... passes over flat buffers of values and gradients
       losses.pxi        ... cross entropy and CTC
     core.pxd            the C side as Cython sees it
