@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -27,6 +29,20 @@ def run(*arguments, **options):
     out, err = process.communicate(timeout=120)
     assert "Traceback" not in err, err
     return process.returncode, out, err
+
+
+def shown(*arguments):
+    """What a command, which succeeds, shows on a terminal."""
+    master, slave = pty.openpty()
+    process = start(*arguments, stdout=slave, stderr=slave)
+    os.close(slave)
+    text = b""
+    with contextlib.suppress(OSError):  # the end of a terminal, on Linux
+        while piece := os.read(master, 65536):
+            text += piece
+    os.close(master)
+    assert process.wait(timeout=60) == 0 and b"Traceback" not in text
+    return text.decode()
 
 
 def run_here(*arguments, stdin=""):

@@ -5,6 +5,7 @@ import importlib.abc
 import importlib.util
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from fastrnn import reference
 
@@ -42,3 +43,26 @@ def oracle_of(name, changed):
         return importlib.import_module(name)
     finally:
         sys.meta_path.remove(finder)
+
+
+class Fault(NamedTuple):
+    """A text of one of the oracle's modules, what replaces it, and what shows it: cells, or options of a layer."""
+
+    module: str
+    old: str
+    new: str
+    shown_by: object
+
+
+def broken(fault):
+    """The oracle with this fault, whose text must be there exactly once."""
+    text = TEXTS[fault.module]
+    assert text.count(fault.old) == 1, "the text to break must be there exactly once"
+    return oracle_of("broken_oracle", {fault.module: text.replace(fault.old, fault.new)})
+
+
+def check_the_comparison(fault, complaints):
+    """With this fault, ``complaints(oracle, cell)`` must say something, whatever the cell."""
+    oracle = broken(fault)
+    for cell in fault.shown_by:
+        assert complaints(oracle, cell), f"nothing in {cell} sees it"

@@ -32,6 +32,14 @@ def test_small_stack(cell, dtype):
     check_gradients(smooth(variant(BROAD[cell], dtype=dtype)))
 
 
+@pytest.mark.smoke
+@pytest.mark.parametrize("B", [1, 3])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_turns(cell, B):
+    """R of a size that is gone through forwards and backwards in turn, with a panel at the end that is not full."""
+    check_gradients(Case(cell, I=3, H=75, T=4, B=B, dtype="float32", seed=B))
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @per_cell(1.5)
 @given(st.data())

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ["fastrnn", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE"]
 SUBSET = [f"tests/test_{name}.py" for name in (
-    "tree", "forward", "gradients", "cells", "kernels", "regularisers", "masks", "checkpoint", "lookup", "losses",
+    "tree", "forward", "gradients", "cells", "kernels", "stream", "regularisers", "masks", "checkpoint", "lookup", "losses",
     "losses_ctc")]  # fmt: skip
 
 
@@ -183,6 +183,12 @@ MUTATIONS = {
         "evaluation.pxi", "part[...] = self.marks[l][k][s][d]", "part[...] = self.marks[l][0][s][d]"),
     "checkpoints: segments that cut blocks": Mutation(
         "evaluation.pxi", "return (least + steps - 1) // steps * steps", "return least"),
+    "turns: pairs of panels one panel apart": Mutation(
+        "sequence_impl.h", "fr_skip_panels(k, p, -1 - pair);", "fr_skip_panels(k, p, -1);"),
+    "turns: the panel behind the last": Mutation(
+        "sequence.c", "at = w->me.backwards ? p : p + panels;", "at = p + panels;"),
+    "a stream's weights packed over": Mutation(
+        "engine.pyx", "self.buffers(None if self.lent else self.packed, False)", "self.buffers(self.packed, False)"),
     "checkpoints: every segment begins anew": Mutation("bptt.c", "begin(back, &w, !live);", "begin(back, &w, 1);"),
     "checkpoints: the initial state after every segment": Mutation("bptt.c", "if (!live || run->first)", "if (!live)"),
 }  # fmt: skip

@@ -219,6 +219,7 @@ def test_the_input_is_not_kept():
 # ---------------------------------------------------------------- weights
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("when", ["edit", "assign", "load"])
 def test_new_weights_arrive_at_reset(when):
     """A live stream goes on with its weights; the next reset brings the new ones."""

@@ -1,9 +1,7 @@
 """``fastrnn train``, as a user meets it: in processes of its own."""
 
-import contextlib
 import json
 import os
-import pty
 import re
 import shlex
 import signal
@@ -11,9 +9,9 @@ import subprocess
 import sys
 
 import pytest
+from commands import run, shown, start
 from kills import killed_and_resumed
 from runs import assert_same_file, contents
-from test_cli import run, start
 
 import fastrnn as fr
 from fastrnn.models.layers import LAYERS
@@ -149,18 +147,9 @@ def test_begun_with_a_model(trained, text, tmp_path):
 def test_on_a_terminal(text, tmp_path):
     """A bar with the time left, drawn again and again; every line ends."""
     pytest.importorskip("tqdm")
-    master, slave = pty.openpty()
-    process = start("train", "--data", text, "--checkpoint-dir", tmp_path, *TINY, "--max-epochs", 2, stdout=slave, stderr=slave)
-    os.close(slave)
-    shown = b""
-    with contextlib.suppress(OSError):  # the end of a terminal, on Linux
-        while piece := os.read(master, 65536):
-            shown += piece
-    os.close(master)
-    assert process.wait(timeout=60) == 0
-    shown = shown.decode()
-    assert re.search(r"\r *\d+% .*bits/char held out, [\d,]+ chars/s, \d+:\d\d left", shown) and "Traceback" not in shown
-    assert re.search(r"left *\r\nTrained: ", shown)
+    text = shown("train", "--data", text, "--checkpoint-dir", tmp_path, *TINY, "--max-epochs", 2)
+    assert re.search(r"\r *\d+% .*bits/char held out, [\d,]+ chars/s, \d+:\d\d left", text)
+    assert re.search(r"left *\r\nTrained: ", text)
 
 
 # ---- Going on -----------------------------------------------------------------------------------
