@@ -211,6 +211,33 @@ def test_gradients_accumulate_in_place():
         assert gradient is arrays[name] and not gradient.any()
 
 
+@pytest.mark.parametrize("options", [
+    {}, {"checkpoint": 10}, {"skip": "input"}, {"skip": "residual"}, {"merge": "mul"}, {"input_dropout": 0.5},
+    {"learn_state": True},
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("cell", ["lstm", "gru_reset_before", "rnn_norm", "sru"])
+def test_without_dx(cell, options):
+    """All other gradients keep their bits."""
+    case, rng, results = Case(cell, I=9, H=9, L=2, D=2, T=75, B=3, dtype="float32", seed=1), np.random.default_rng(0), []
+    x = rng.standard_normal((75, 3, 9))
+    for wanted in (True, False):
+        layer = case.new_layer(**options)
+        y, state, pullback = layer.vjp(x, lengths=[2, 75, 0])
+        dx, dstate0 = pullback(np.cos(np.arange(y.size)).reshape(y.shape), input_gradient=wanted)
+        assert (dx is not None) == wanted
+        results.append({**layer.grads, "state": np.array(dstate0)})
+    for name, gradient in results[0].items():
+        assert_same_bits(name, results[1][name], gradient)
+
+
+def test_input_gradient_is_a_bool():
+    data = Data(variant(SIMPLE, dtype="float32"))
+    pullback = data.layer().vjp(*data.calls())[2]
+    with pytest.raises(TypeError, match="input_gradient: expected True or False, got"):
+        pullback(data.dy, input_gradient=data.dy)
+    pullback(data.dy)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_output_of_vjp(cell):
     """y is read-only, because backward reads it; y and state have the bits of the call's."""

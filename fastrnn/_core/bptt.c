@@ -210,7 +210,7 @@ static ptrdiff_t gather_pointers(const FrBack *back, const FrBackScratch *w, ptr
                 w->code[rows + j] = fr_code(run, j, s);
             } else {
                 w->x[rows + j] = fr_row(run, &run->x, j, s);
-                w->dx[rows + j] = fr_row(run, &back->dx, j, s);
+                w->dx[rows + j] = back->dx.base ? fr_row(run, &back->dx, j, s) : NULL;
             }
             w->prev[rows + j] = s ? fr_row(run, &run->y, j, s - 1)
                                   : back->state0[0] ? back->state0[0] + run->row[j] * plan->output * size : w->zeros;
@@ -369,7 +369,7 @@ static void backward(const FrBack *back, int rank)
         fr_parameter_gradients(back, &w, rows, live);
         if (run->lookup)
             fr_table_rows(back, &w, rows);
-        else
+        else if (back->dx.base)
             fr_input_gradients(back, &w, w.dg, w.rows, 0, rows);
     }
     if (!live || run->first)

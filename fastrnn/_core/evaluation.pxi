@@ -8,7 +8,7 @@ cdef inline object output_array(cnp.npy_intp *shape, int type_number, bint ragge
 cdef class Pullback:
     """One evaluation of a layer, and, after ``vjp``, all that its backward pass reads.
 
-    ``dx, dstate0 = pullback(dy, dstate=None, dc_seq=None)`` runs BPTT and adds the parameter gradients to
+    ``dx, dstate0 = pullback(dy, dstate=None, dc_seq=None, input_gradient=True)`` runs BPTT and adds the parameter gradients to
     ``layer.grads``. It may be called once.
     """
     cdef Recurrent layer
@@ -358,8 +358,8 @@ cdef class Pullback:
             np.multiply(gradient, mask, out=gradient)
         return 0
 
-    cdef object back_layer(self, int l, FrRows dy, object dc_seq, list dstate):
-        """BPTT through one layer: its dx; dstate is rewritten to the initial states' gradients."""
+    cdef object back_layer(self, int l, FrRows dy, object dc_seq, list dstate, bint without_dx):
+        """BPTT through one layer: its dx, or None; dstate is rewritten to the initial states' gradients."""
         cdef Recurrent layer = self.layer
         cdef FrPlan *plan = layer.plan(l)
         cdef bint first = l == 0, zeros = self.ragged or plan.cell.reads_x, parted = not layer.merging or layer.merge == MUL
@@ -382,7 +382,7 @@ cdef class Pullback:
             summed = (fr_lookup_gradients(plan, table) + 63) & ~<size_t>63
             shape[0], shape[1] = layer.num_directions * self.parts, table
             sums = layer.take_spare(self.parts * summed)
-        dx = output_array(shape, layer.type_number, zeros)
+        dx = None if without_dx else output_array(shape, layer.type_number, zeros)
         memory = layer.take_spare(self.parts * (need + parameters + sizeof(FrBack)))
         cdef char *base = (<_Buffer>memory).data
         cdef FrBack *backs = <FrBack *>(base + self.parts * (need + parameters))
@@ -465,12 +465,14 @@ cdef class Pullback:
                 fr_backward(backs, self.parts)
         return 0
 
-    cdef object back_layers(self, object dy, object dc_seq, list dstate):
-        """The same through all layers."""
+    cdef object back_layers(self, object dy, object dc_seq, list dstate, bint wanted):
+        """The same through all layers. A dx that is not wanted is left out where nothing else would be made from it."""
         cdef Recurrent layer = self.layer
         cdef int l
         cdef bint last
         cdef FrRows dv, dr, read
+        cdef bint without_dx = not (wanted or layer.joined or self.unmasked is not None or self.codes is not None
+                                    or layer.plans[0].cell.reads_x)
         du, dx = dy, None
         if layer.skip == INPUT:
             dx = np.zeros((self.steps, self.batch, layer.input_size), layer.dtype)
@@ -480,7 +482,7 @@ cdef class Pullback:
             dr = dv
             if layer.joined or self.masks is not None:
                 held = unjoin(self, l, dy, &dr, not (last or layer.residual(l)))
-            below = self.back_layer(l, dr, dc_seq if last else None, dstate)
+            below = self.back_layer(l, dr, dc_seq if last else None, dstate, l == 0 and without_dx)
             if self.unmasked is not None:
                 mask_gradient(self, l, below)
             if layer.joined:
@@ -488,7 +490,7 @@ cdef class Pullback:
             du = below
         return du
 
-    def __call__(self, dy, dstate=None, *, dc_seq=None):
+    def __call__(self, dy, dstate=None, *, dc_seq=None, input_gradient=True):
         """Back-propagation through time.
 
         Parameters
@@ -499,11 +501,13 @@ cdef class Pullback:
             With respect to the final state, in its form; None, or None in it, is zeros.
         dc_seq : ndarray, optional
             With respect to ``c_seq``, in its shape, of a layer with ``return_cell_states``; None is zeros.
+        input_gradient : bool
+            False where nobody needs ``dx``, as of data: a sixth of the work of training one layer is left out.
 
         Returns
         -------
         dx : ndarray
-            In the shape of ``x``.
+            In the shape of ``x``; None without ``input_gradient``.
         dstate0 : ndarray or tuple
             In the form of the state.
 
@@ -519,7 +523,8 @@ cdef class Pullback:
         axes = (self.batch, self.steps) if layer.batch_first else (self.steps, self.batch)
         shape = *axes, layer.y_size
         cells = (*axes, layer.num_directions * layer.hidden_size) if layer.cell_states else None
-        dy, dc_seq, states = layer._check_gradients(layer, dy, dc_seq, dstate, shape, cells, self.batch, self.unbatched)
+        dy, dc_seq, states = layer._check_gradients(layer, dy, dc_seq, dstate, shape, cells, self.batch, self.unbatched,
+                                                    input_gradient)
         self.used = True
         states = layer.hidden_states * (None,) + states
         carry = [layer.running(states[s], s, self.batch) for s in range(layer.states)]
@@ -527,7 +532,8 @@ cdef class Pullback:
             dx = np.zeros_like(self.x)
         else:
             layer.pack_back()
-            dx = self.back_layers(np.zeros(shape, layer.dtype) if dy is None and layer.joined else dy, dc_seq, carry)
+            dx = self.back_layers(np.zeros(shape, layer.dtype) if dy is None and layer.joined else dy, dc_seq, carry,
+                                  input_gradient)
         for s in range(layer.states):
             if layer.empty[s]:
                 carry[s][...] = 0  # a scale: no gradient flows through it
@@ -536,4 +542,4 @@ cdef class Pullback:
         layer.spare = self.workspaces
         self.inputs = self.outputs = self.masks = self.workspaces = self.unmasked = self.dropped = self.drawn = self.marks = None
         self.x = self.table = self.codes = self.looked_up = self.initial = self.cells = None
-        return layer.shaped(self.unbatched, dx), layer.state_of(self.unbatched, carry)
+        return layer.shaped(self.unbatched, dx) if input_gradient else None, layer.state_of(self.unbatched, carry)

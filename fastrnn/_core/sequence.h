@@ -51,7 +51,8 @@ typedef struct FrBack {
                               * steps are taken last to first; they begin at multiples of fr_backward_steps, and the
                               * scratch and dstate are handed on from one to the next     */
     const char *state0[FR_MAX_STATES]; /* h before step 0, other states before run->first; NULL is zeros */
-    FrRows dy, dx, dc;       /* dc: of run->c; the bases of dy and dc may be NULL; dx: with a lookup (rows, I), of its table */
+    FrRows dy, dx, dc;       /* dc: of run->c; each base may be NULL, that of dx unless a kernel adds to it; dx: with a lookup
+                              * (rows, I), of its table                                              */
     char *looked_up;         /* with a lookup: fr_lookup_gradients bytes, zeros               */
     int dx_add;              /* add to dx, which another direction has written; always when the cell reads x */
     char *dstate[FR_MAX_STATES]; /* as state: dL/d final state in, dL/d initial state out      */

@@ -159,7 +159,7 @@ def recurrent_state(layer, state, batch, unbatched=False, name="state"):
     return _states_converted(layer, states, unbatched)
 
 
-def output_gradients(layer, dy, dc_seq, dstate, y_shape, c_shape, batch, unbatched):
+def output_gradients(layer, dy, dc_seq, dstate, y_shape, c_shape, batch, unbatched, input_gradient=True):
     """The arguments of a recurrent layer's pullback, checked and in the layer's own form.
 
     Parameters
@@ -178,6 +178,8 @@ def output_gradients(layer, dy, dc_seq, dstate, y_shape, c_shape, batch, unbatch
         Of ``c_seq``; None if there is none.
     batch : int
     unbatched : bool
+    input_gradient : bool
+        As the user gave it.
 
     Returns
     -------
@@ -188,6 +190,7 @@ def output_gradients(layer, dy, dc_seq, dstate, y_shape, c_shape, batch, unbatch
     dstates : tuple of ndarray or None
         ``(L*D, B, width)`` each.
     """
+    boolean(input_gradient, "input_gradient")
     if dc_seq is not None and c_shape is None:
         raise ValueError(f"dc_seq: expected None from a layer without return_cell_states, got {described(dc_seq)}")
     batch_axis = 0 if layer.batch_first else 1

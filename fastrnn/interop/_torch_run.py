@@ -215,12 +215,13 @@ class Call:
                 lease.layer, lease.pullback = again.layer, again.pullback
             layer, pullback = lease.layer, lease.pullback
             layer.zero_grad()
-            dx, dstate0 = pullback(dy, dstate[0] if len(dstate) == 1 else tuple(dstate))
+            dstate = dstate[0] if len(dstate) == 1 else tuple(dstate)
+            dx, dstate0 = pullback(dy, dstate, input_gradient=needed[0])
             lease.pullback = None
             self.engine.done(lease)
             wanted = zip(self.names, needed[1 + self.states :])
             weights = [torch.from_numpy(layer.grads[name].copy()) if want else None for name, want in wanted]
-        dx = dx if self.places is None else self.places.gather(dx)
+        dx = dx if dx is None or self.places is None else self.places.gather(dx)
         inputs = [dx, *_tuple(dstate0)[: self.states]]
         return [torch.from_numpy(a) if want else None for a, want in zip(inputs, needed)] + weights
 

@@ -75,7 +75,7 @@ class SequenceNetwork:
         return self.head(y)
 
     def vjp(self, x, lengths=None):
-        """``output, pullback``."""
+        """``output, pullback``; ``pullback(d_output)`` adds to the modules' gradients."""
         y, _, to_layer = self.layer.vjp(x, lengths=lengths)
         to_pool = None
         if self.pooling is not None:
@@ -85,7 +85,7 @@ class SequenceNetwork:
 
         def pullback(d_output):
             dy = to_dropout(to_head(d_output))
-            return to_layer(dy if to_pool is None else to_pool(dy))[0]
+            to_layer(dy if to_pool is None else to_pool(dy), input_gradient=False)
 
         return output, pullback
 
