@@ -47,7 +47,7 @@ __all__ = [
     "GRU", "LSTM", "MGU", "MUT1", "MUT2", "MUT3", "RNN", "SLSTM", "SRU", "AdaptiveSoftmax", "Dropout", "Embedding",
     "FastGRNN", "FastRNN", "IndRNN", "LanguageModel", "Linear", "MinGRU", "MinLSTM", "MultiplicativeLSTM", "Sequential",
     "Trainer", "TreeLSTM", "ctc", "decoding", "delay", "diagnostics", "get_num_threads", "init", "interop", "load",
-    "losses", "models", "num_threads", "onnx", "optim", "pool", "save", "set_num_threads", "show_config", "tbptt", "training",
+    "losses", "models", "num_threads", "optim", "pool", "save", "set_num_threads", "show_config", "tbptt", "training",
 ]  # fmt: skip
 
 
