@@ -229,9 +229,9 @@ class Program:
 
     def _refuse(self, node, error):
         """Have an error name the node; that of a graph inside of it does already."""
-        words = f"{error!s:.300}"
-        if isinstance(error, ValueError) and words.startswith(f"{self._where}: "):
+        if isinstance(error, ValueError) and str(error).startswith(f"{self._where}: "):
             raise error
+        words = f"{error!s:.300}"
         words = words if isinstance(error, ValueError) else f"{type(error).__name__}: {words}"
         _validate.refuse_node(self._where, node.name, node.operator, words)
 
@@ -239,9 +239,11 @@ class Program:
         for name in node.inputs:
             if name and name not in self._defined and name not in self._outer:
                 _validate.refuse(f"nothing before it makes its input {name!r:.100}")
-        for i, name in enumerate(node.outputs):
-            if name and (name in self._defined or name in self._outer or name in node.outputs[:i]):
+        made = set()
+        for name in filter(None, node.outputs):
+            if name in self._defined or name in self._outer or name in made:
                 _validate.refuse(f"its output {name!r:.100} is there already")
+            made.add(name)
 
     def _standard(self, node):
         """What the standard says of the node's operator, with which its inputs, outputs and attributes agree."""

@@ -329,13 +329,44 @@ def gather(x, indices, *, axis=0):
     return np.take(x, indices, axis)
 
 
-@operator("GatherElements", 13)
-def gather_elements(x, indices, *, axis=0):
+def _places(x, indices, axis):
+    """Where in x the entries of an array of indices along an axis are."""
     if x.ndim != indices.ndim:
         _validate.refuse(f"its inputs have {x.ndim} and {indices.ndim} axes")
     places = list(np.indices(indices.shape, sparse=True))
     places[axis] = indices
-    return x[tuple(places)]
+    return tuple(places)
+
+
+@operator("GatherElements", 13)
+def gather_elements(x, indices, *, axis=0):
+    return x[_places(x, indices, axis)]
+
+
+def _adding(attributes):
+    if attributes.get("reduction", "none") != "none":
+        return f"its reduction is {attributes['reduction']!r:.60}, not 'none'"
+
+
+def _changed(x, places, updates):
+    x = x.copy()
+    x[places] = updates
+    return x
+
+
+@operator("ScatterElements", 18, refuse=_adding)
+def scatter_elements(x, indices, updates, *, axis=0, reduction="none"):
+    return _changed(x, _places(x, indices, axis), updates)
+
+
+@operator("GatherND", 13, refuse=lambda attributes: "its batch_dims are not 0" if attributes.get("batch_dims") else None)
+def gather_nd(x, indices, *, batch_dims=0):
+    return x[tuple(np.moveaxis(indices, -1, 0))]
+
+
+@operator("ScatterND", 18, refuse=_adding)
+def scatter_nd(x, indices, updates, *, reduction="none"):
+    return _changed(x, tuple(np.moveaxis(indices, -1, 0)), updates)
 
 
 @operator("Expand", 13, _shape_given)
