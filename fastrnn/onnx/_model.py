@@ -139,14 +139,11 @@ class _Ahead:
         """There is this array in the file."""
         self.left += _TIMES * array.size
 
-    def allows(self, operator, inputs, attributes):
-        """Whether what comes out is few enough; counts it, if so."""
-        if operator.items is None:
-            return False
-        count = max(operator.items(inputs, attributes), 0)
+    def allows(self, count):
+        """Whether so many items are few enough; counts them, if so."""
         if count > self.left:
             return False
-        self.left -= count
+        self.left -= max(count, 0)
         return True
 
 
@@ -188,7 +185,7 @@ class Program:
             _validate.refuse_file(self._where, "its inputs need names, each its own")
         constants = {**(constants or {}), **self.own}
         constants = {name: array for name, array in constants.items() if name not in self.inputs}
-        self.steps = []
+        self.steps, self._layers = [], {}
         for node in graph.nodes:
             self._add(node, constants)
         for name in self.outputs:
@@ -286,7 +283,7 @@ class Program:
         if all(name in constants for name in node.inputs if name):
             inputs = [constants[name] if name else None for name in node.inputs]
             with np.errstate(all="ignore"):
-                if self._ahead.allows(row, inputs, attributes):
+                if row.items is not None and self._ahead.allows(row.items(inputs, attributes)):
                     return self._constant(node, function(*inputs), constants)
         return _Step(node, node.inputs, function)
 
@@ -304,7 +301,15 @@ class Program:
         weights = {letter: node.inputs[i] for letter, i in places.items() if i < len(node.inputs) and node.inputs[i]}
         if any(name not in constants for name in weights.values()):
             return _Step(node, node.inputs, recurrent)
-        recurrent.pack(**{letter: constants[name] for letter, name in weights.items()})
+        arrays = {letter: constants[name] for letter, name in weights.items()}
+        same = f"{node.operator} {weights} {attributes}"  # nodes that share all share the layer, as the steps of a decoder
+        if same in self._layers:
+            recurrent = self._layers[same]
+        elif self._ahead.allows(sum(array.size for array in arrays.values())):
+            recurrent.pack(**arrays)
+            self._layers[same] = recurrent
+        else:
+            return _Step(node, node.inputs, recurrent)
         return _Step(node, ["" if i in places.values() else name for i, name in enumerate(node.inputs)], recurrent)
 
     def _inside(self, constants, graph):
