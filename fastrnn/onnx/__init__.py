@@ -5,9 +5,10 @@
     to_module   the module that a file is, if it is one module after the other
     backend     an ``onnx.backend.base.Backend``, for tools that drive one
 
-    _file       bytes to graphs, nodes, arrays; checks     _operators  the operators around layers, in NumPy
-    _model      graphs that can be run                     _recurrent  RNN, GRU, LSTM: nodes to layers
-    _control    If, Loop                                   _export, _chain, _backend  as their names above
+    _file       bytes to graphs, nodes, arrays         _model      graphs that can be run
+    _recurrent  nodes RNN, GRU, LSTM to layers         _operators  a table of what is around them, in NumPy:
+    _control    nodes If, Loop                                     _arithmetic, _shapes
+    _export, _chain, _backend: export, to_module, backend
 
 docs/interop.md has the gate orders and what differs from other runtimes. The package ``onnx`` is imported when something
 needs it: ``pip install 'fastrnn[onnx]'``.

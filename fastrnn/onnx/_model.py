@@ -6,12 +6,12 @@ from functools import cache, partial
 import numpy as np
 
 from .. import _validate
-from . import _control, _file, _recurrent
+from . import _arithmetic, _control, _file, _recurrent, _shapes  # noqa: F401  (two of them fill the table)
 from ._operators import OPERATORS
 
 _ROWS = OPERATORS | _control.NODES | _recurrent.ROWS
 #: What is computed ahead of the first call: this many items, and this many times those of the file.
-_AHEAD, _TIMES = 1 << 16, 4
+_AHEAD, _TIMES = 1 << 16, 16
 
 
 def load(path):
