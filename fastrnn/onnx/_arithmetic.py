@@ -101,7 +101,7 @@ def _unknown_dtype(attributes):
         return f"a cast to the type {attributes.get('to')}, which is not computed with"
 
 
-@operator("Cast", 25, same, _unknown_dtype)
+@operator("Cast", 28, same, _unknown_dtype)
 def cast(x, *, to, saturate=1, round_mode="up"):
     return x.astype(DTYPES[to])
 
@@ -155,8 +155,19 @@ def _reduction(name, newest, function):
         return function(x, axis=axes or None, keepdims=bool(keepdims)).astype(x.dtype)
 
 
-for _name, _newest, _function in [("ReduceMax", 20, np.max), ("ReduceMin", 20, np.min), ("ReduceSum", 13, np.sum),
-                                  ("ReduceMean", 18, np.mean), ("ReduceProd", 18, np.prod)]:  # fmt: skip
+def _most(function, floats, integers_):
+    """Of no items, the least or the largest number there is."""
+
+    def computed(x, axis, keepdims):
+        none = {"f": floats, "b": floats > 0}.get(x.dtype.kind)
+        none = getattr(np.iinfo(x.dtype), integers_) if none is None else none
+        return function(x, axis=axis, keepdims=keepdims, initial=none)
+
+    return computed
+
+
+for _name, _newest, _function in [("ReduceMax", 20, _most(np.max, -np.inf, "min")),
+                                  ("ReduceMin", 20, _most(np.min, np.inf, "max")), ("ReduceSum", 13, np.sum), ("ReduceMean", 18, np.mean), ("ReduceProd", 18, np.prod)]:  # fmt: skip
     _reduction(_name, _newest, _function)
 
 

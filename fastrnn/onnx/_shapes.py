@@ -177,6 +177,6 @@ def constant_of_shape(shape, *, value=None):
     return np.full(tuple(shape.tolist()), value.reshape(()))
 
 
-@operator("Range", 11)
-def range_(start, limit, delta):
-    return np.arange(start.item(), limit.item(), delta.item(), start.dtype)
+@operator("Range", 27)
+def range_(start, limit, delta, *, stash_type=1):
+    return np.arange(start.item(), limit.item(), delta.item()).astype(start.dtype)
