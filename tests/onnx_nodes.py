@@ -110,6 +110,7 @@ def node_model(onnx, operator, attributes, arrays, constants=(), opset=17):
     names = [name if name in arrays else "" for name in INPUTS[operator]]
     while not names[-1]:
         names.pop()
+    attributes = {"hidden_size": arrays["R"].shape[-1]} | attributes  # onnxruntime asks for it
     node = helper.make_node(operator, names, OUTPUTS[operator], "the node", **attributes)
     inputs = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)

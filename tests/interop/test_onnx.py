@@ -303,7 +303,7 @@ def test_refused_at_a_call(load):
     given = {name: array for name, array in arrays.items() if name not in ("W", "R")}
     with pytest.raises(ValueError, match=r"node 'the node' \(LSTM\): lengths: expected integers in 0..3, got 4"):
         model(**given)
-    with pytest.raises(ValueError, match="B: expected an array, got none; the inputs are: 'X', 'B', 'sequence_lens', 'P'"):
+    with pytest.raises(ValueError, match="B: expected an array, got none; the inputs are: 'X', 'B', 'P', 'sequence_lens'"):
         model(X=arrays["X"])
     with pytest.raises(ValueError, match="Z: there is no such input"):
         model(**given, Z=1)
