@@ -180,6 +180,18 @@ def argmax(x, *, axis=0, keepdims=1, select_last_index=0):
     return np.asarray(index, np.int64)
 
 
+@operator("TopK", 24)
+def top_k(x, count, *, axis=-1, largest=1, sorted=1):
+    """In order, the first of equal ones first."""
+    count, length = count.item(), x.shape[axis]
+    if not 0 <= count <= length:
+        _validate.refuse(f"it takes {count} of {length}")
+    order = np.argsort(np.flip(x, axis) if largest else x, axis, kind="stable")
+    order = length - 1 - np.flip(order, axis) if largest else order
+    order = np.take(order, range(count), axis)
+    return np.take_along_axis(x, order, axis), order.astype(np.int64)
+
+
 def _normalised(function):
     """Along an axis; before version 13, over all axes from that one on."""
 

@@ -131,7 +131,7 @@ class _Chain:
         table = self.constant(step, 0)
         if table is None or table.ndim != 2 or step.function.keywords["axis"] != 0:
             self.refuse(step, "only rows of a table can be gathered")
-        return self.filled(step, Embedding, table, num_embeddings=table.shape[0], embedding_dim=table.shape[1])
+        return self.filled(step, Embedding, table.shape, {"weight": table})
 
     def linear(self, step, left):
         """Of a product with a constant, and of the sum with one behind it."""
@@ -146,15 +146,17 @@ class _Chain:
             left.pop()
         if bias is not None and bias.shape != weight.shape[:1]:
             self.refuse(step, f"a bias of shape {bias.shape} is added to {weight.shape[0]} outputs")
-        return self.filled(step, Linear, weight, bias, in_features=weight.shape[1], out_features=weight.shape[0],
-                           bias=bias is not None)  # fmt: skip
+        sizes = *weight.shape[::-1], bias is not None
+        return self.filled(step, Linear, sizes, {"weight": weight} | ({} if bias is None else {"bias": bias}))
 
-    def filled(self, step, kind, weight, bias=None, **options):
-        if weight.dtype.name not in ("float32", "float64"):
-            self.refuse(step, f"its weights are of {weight.dtype}")
+    def filled(self, step, kind, sizes, parameters):
+        """A module of these parameters."""
+        dtype = parameters["weight"].dtype
+        if dtype.name not in ("float32", "float64") or 0 in sizes[:2]:
+            self.refuse(step, f"its weights are of {dtype}, of the sizes {sizes[:2]}")
         with restoring():
-            module = kind(dtype=weight.dtype.name, **options)
-        module.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
+            module = kind(*sizes, dtype=dtype.name)
+        module.load_state_dict(parameters)
         return module
 
     def add_layer(self, modules, step, left):

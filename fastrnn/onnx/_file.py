@@ -87,10 +87,7 @@ def parse(data, where, folder=None):
         model.ParseFromString(data)
     except DecodeError as error:
         _validate.refuse_file(where, f"it is no ONNX model: {error!s:.100}")
-    try:
-        return _Reader(where, folder).model(model)
-    except UnicodeDecodeError:
-        _validate.refuse_file(where, "a name in it is not UTF-8")
+    return _Reader(where, folder).model(model)
 
 
 def plain(proto):
@@ -112,6 +109,12 @@ class _Reader:
     def refuse(self, problem):
         _validate.refuse_file(self.where, problem)
 
+    def text(self, value):
+        """A name in the file; one that is not UTF-8 comes as bytes."""
+        if not isinstance(value, str):
+            self.refuse(f"a name in it is not UTF-8: {value!r:.60}")
+        return value
+
     def model(self, proto):
         versions = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
         newest = library().defs.onnx_opset_version()
@@ -122,7 +125,7 @@ class _Reader:
             self.refuse(f"its operators are of version {self.opset}; from 7 to {newest}, which the package onnx knows, they "
                         "can be read")  # fmt: skip
         graph = self.graph(proto.graph)
-        graph.producer = proto.producer_name
+        graph.producer = self.text(proto.producer_name)
         return graph
 
     def graph(self, proto):
@@ -132,20 +135,21 @@ class _Reader:
         for tensor in proto.initializer:
             if tensor.name in initializers or not tensor.name:
                 self.refuse(f"the tensor {tensor.name!r:.100} occurs twice, or has no name")
-            initializers[tensor.name] = self.tensor(tensor)
+            initializers[self.text(tensor.name)] = self.tensor(tensor)
         nodes = [self.node(node, i) for i, node in enumerate(proto.node)]
         inputs, outputs = ([self.value(value) for value in values] for values in (proto.input, proto.output))
         return Graph(self.where, self.opset, nodes, inputs, outputs, initializers)
 
     def node(self, proto, i):
-        attributes = {}
-        name = proto.name or f"number {i}"
+        attributes, operator = {}, self.text(proto.op_type)
+        name = self.text(proto.name) or f"number {i}"
         for attribute in proto.attribute:
-            if attribute.name in attributes:
-                _validate.refuse_node(self.where, name, proto.op_type, f"it has {attribute.name!r:.100} twice")
-            attributes[attribute.name] = attribute.type, self.attribute(attribute, name, proto.op_type)
-        domain = "" if proto.domain == "ai.onnx" else proto.domain
-        return Node(name, proto.op_type, domain, list(proto.input), list(proto.output), attributes)
+            title = self.text(attribute.name)
+            if title in attributes:
+                _validate.refuse_node(self.where, name, operator, f"it has {title!r:.100} twice")
+            attributes[title] = attribute.type, self.attribute(attribute, name, operator)
+        domain = "" if proto.domain == "ai.onnx" else self.text(proto.domain)
+        return Node(name, operator, domain, list(map(self.text, proto.input)), list(map(self.text, proto.output)), attributes)
 
     def attribute(self, proto, node, operator):
         kinds = library().AttributeProto
@@ -154,22 +158,27 @@ class _Reader:
         if proto.type == kinds.GRAPH:
             return self.graph(proto.g)
         if proto.type in (kinds.FLOAT, kinds.INT, kinds.STRING, kinds.FLOATS, kinds.INTS, kinds.STRINGS):
-            return plain(proto)
+            try:
+                return plain(proto)
+            except UnicodeDecodeError:
+                self.refuse(f"a text in it is not UTF-8, of the node {node!r:.100}")
         return _validate.refuse_node(self.where, node, operator, f"the type of {proto.name!r:.100} cannot be read")
 
     def value(self, proto):
         """An input or output; one without a type, as graphs inside of graphs may have, is None but for its name."""
+        name = self.text(proto.name)
         if not proto.HasField("type"):
-            return Value(proto.name, None, None)
+            return Value(name, None, None)
         tensor = proto.type.tensor_type
         if not proto.type.HasField("tensor_type") or tensor.elem_type not in DTYPES:
             self.refuse(f"{proto.name!r:.100} is no tensor of numbers, or of a type that is not computed with")
         shape = None
         if tensor.HasField("shape"):
             shape = tuple(
-                size.dim_value if size.HasField("dim_value") else size.dim_param or None for size in tensor.shape.dim
+                size.dim_value if size.HasField("dim_value") else self.text(size.dim_param) or None
+                for size in tensor.shape.dim
             )
-        return Value(proto.name, DTYPES[tensor.elem_type], shape)
+        return Value(name, DTYPES[tensor.elem_type], shape)
 
     # -- tensors --------------------------------------------------------------------------------
 
@@ -217,7 +226,7 @@ class _Reader:
 
     def external(self, proto, title, size):
         """The bytes of a tensor that lies in a file beside the model's; never outside of its folder."""
-        entries = {entry.key: entry.value for entry in proto.external_data}
+        entries = {self.text(entry.key): self.text(entry.value) for entry in proto.external_data}
         location = entries.get("location", "")
         offset, length = entries.get("offset", "0"), entries.get("length", str(size))
         if self.folder is None or not location or "\0" in location:

@@ -107,6 +107,7 @@ class _Standard:
     since: int
     inputs: tuple  # how many at least, at most
     outputs: tuple
+    single: tuple  # for each input whether it has to be there
     kinds: dict  # attribute -> number of its type
     required: set
     defaults: dict
@@ -123,6 +124,7 @@ def _standard(operator, opset):
     attributes = schema.attributes.items()
     return _Standard(
         schema.since_version, (schema.min_input, schema.max_input), (schema.min_output, schema.max_output),
+        tuple(given.option == type(given.option).Single for given in schema.inputs),
         {name: int(attribute.type.value) for name, attribute in attributes},
         {name for name, attribute in attributes if attribute.required},
         {name: _file.plain(attribute.default_value) for name, attribute in attributes if attribute.default_value.type},
@@ -252,7 +254,8 @@ class Program:
         if standard.since > _ROWS[node.operator].newest:
             _validate.refuse(f"its version {standard.since} is newer than those known here")
         (least, most), (least_out, most_out) = standard.inputs, standard.outputs
-        if not least <= len(node.inputs) <= most or "" in node.inputs[:least]:
+        missing = any(single and not name for single, name in zip(standard.single, node.inputs))
+        if not least <= len(node.inputs) <= most or missing:
             _validate.refuse(f"it has {len(node.inputs) - node.inputs.count('')} inputs, not {least} to {most}")
         if not least_out <= len(node.outputs) <= most_out:
             _validate.refuse(f"it has {len(node.outputs)} outputs, not {least_out} to {most_out}")

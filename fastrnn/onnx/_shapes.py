@@ -153,7 +153,7 @@ _CONSTANTS = {"value": None, "value_int": np.int64, "value_ints": np.int64, "val
 
 
 def _no_constant(attributes):
-    if len(attributes) != 1 or not set(attributes) <= set(_CONSTANTS):
+    if len(attributes) != 1:
         return f"its value is given by {', '.join(attributes) or 'nothing'}, not by one of {', '.join(_CONSTANTS)}"
 
 

@@ -176,6 +176,12 @@ def twice(node):
     return model_of([node])
 
 
+def not_utf8(data):
+    """The bytes of a model whose names ``x`` are none."""
+    assert data.count(b"long name") > 1
+    return data.replace(b"long name", b"long \xff\xfe\xfdm", 1)
+
+
 def typed(kind):
     text = helper.make_tensor_value_info("x", TensorProto.STRING, [1])
     return model_of([make("Identity", ["x"], ["y"])], [text if kind == "text" else helper.make_tensor_sequence_value_info(
@@ -210,6 +216,9 @@ HOSTILE = {
     "sequence input": (typed("sequence"), "'x' is no tensor of numbers"),
     "input without a type": (no_type(), "'x' has no type"),
     "inputs of one name": (model_of([make("Relu", ["x"], ["y"])], [value("x", 1), value("x", 1)]), "each its own"),
+    "a name": (not_utf8(model_of([make("Relu", ["long name"], ["y"])], [value("long name", 1)]).SerializeToString()),
+               "is not UTF-8"),
+    "a text": (model_of([make("LSTM", ["x"] * 3, ["y"], direction=b"\xff\xfe")]), "is not UTF-8, of the node 'number 0'"),
     "operator": (model_of([make("Mish", ["x"], ["y"], "some name")]), r"node 'some name' \(Mish\): there is no such operator"),
     "a node without a name": (model_of([make("Mish", ["x"], ["y"])]), r"node 'number 0' \(Mish\)"),
     "domain": (model_of([OTHER_DOMAIN]), r"\(Relu\): there is no such operator here, of the domain com.example"),
@@ -228,7 +237,8 @@ HOSTILE = {
     "over an input": (model_of([make("Relu", ["x"], ["x"])]), "its output 'x' is there already"),
     "no output": (model_of([make("Relu", ["x"], ["z"])]), "no node makes its output 'y'"),
     "cast": (model_of([make("Cast", ["x"], ["y"], to=TensorProto.STRING)]), "a cast to the type 8"),
-    "text constant": (model_of([make("Constant", [], ["y"], value_string="a")], []), "given by value_string"),
+    "text constant": (model_of([make("Constant", [], ["y"], value_string="a")], []), "its attribute value_string cannot"),
+    "a constant of nothing": (model_of([make("Constant", [], ["y"])], []), "its value is given by nothing"),
     "many parts": (model_of([make("Split", ["x", "s"], ["y", "z"])], tensors=[tensor("s", [1])]) , None),
     "deep": (deeper(5000), "it is no ONNX model"),
 }  # fmt: skip

@@ -43,11 +43,13 @@ def layers(draw):
     options["skip"] = draw(st.sampled_from(["none", "input", "output", "residual"]))
     if draw(st.booleans()):
         options["clip"] = draw(st.sampled_from([0.25, 1.5]))
-    names = ["tanh", "sigmoid", "relu", "elu", "leaky_relu", "softsign", "softplus", "hard_sigmoid", "affine", "scaled_tanh",
-             "identity"]  # fmt: skip
+    names = ["tanh", "sigmoid", "relu", "elu", ("leaky_relu", 0.125), "softsign", "softplus", ("hard_sigmoid", 0.25),
+             ("affine", 0.5, 0.25), "scaled_tanh", "identity"]  # fmt: skip
     usual = {fr.RNN: (), fr.LSTM: ("sigmoid", "tanh", "tanh"), fr.GRU: ("sigmoid", "tanh")}[kind]
     if kind is fr.RNN:
-        options["nonlinearity"] = draw(st.sampled_from(names))
+        entry = draw(st.sampled_from(names))
+        numbers = {} if isinstance(entry, str) else dict(zip(("alpha", "beta"), entry[1:]))
+        options |= {"nonlinearity": entry if isinstance(entry, str) else entry[0], **numbers}
     elif draw(st.booleans()):
         gate = draw(st.sampled_from(["sigmoid", ("hard_sigmoid", 0.25)]))
         options["activations"] = (gate, *(draw(st.sampled_from(names)) for _ in usual[1:]))
