@@ -58,6 +58,7 @@ class _Chain:
         if not graph.outputs:
             _validate.refuse_file(self.where, "it has no output")
         self.inputs = {name for name in self.program.inputs if name not in self.program.own}
+        shapes = {value.name: value.shape for value in graph.inputs}
         self.steps, name = [], graph.outputs[0].name
         while name not in self.inputs:
             if name not in self.makers:
@@ -68,6 +69,7 @@ class _Chain:
             self.steps.append(step)
             name = step.inputs[self.way(step)]
         self.steps.reverse()
+        self.shape = shapes[name] or ()
         for value in graph.outputs[1:]:
             self.check_state(value.name)
 
@@ -190,10 +192,16 @@ class _Chain:
         if operator == "Transpose" and not batch_first and behind[0].function.keywords.get("perm") == (0, 2, 1, 3) and left:
             behind.append(left.pop())
         if behind[-1:] and behind[-1].node.operator == "Reshape" and len(behind) == (1 if batch_first else 2):
-            sizes = self.constant(behind[-1], 1)
-            if sizes is not None and tuple(sizes) in ((0, 0, -1), (0, 0, layer.num_directions * layer.hidden_size)):
+            if self.keeps_axes(self.constant(behind[-1], 1), layer.num_directions * layer.hidden_size):
                 return "concat"
         return self.refuse(step, "its outputs go on otherwise than from a layer to the next")
+
+    def keeps_axes(self, sizes, width):
+        """Whether a shape is time and batch as they are, in numbers too where the input has them, and this width."""
+        there = (*self.shape, None, None)[1::-1] if self.swapped else (*self.shape, None, None)[:2]
+        if sizes is None or len(sizes) != 3 or sizes[2] not in (width, -1) or np.count_nonzero(sizes == -1) > 1:
+            return False
+        return all(size in (0, -1, known) for size, known in zip(sizes[:2], there))
 
     def axes(self, step):
         """The axes that a step has as an input or as an attribute."""

@@ -299,7 +299,7 @@ class Packed(nn.Module):
 
 
 def exporters():
-    """Model, an input, its axes that are any, another input."""
+    """Model, inputs, their axes of any size, inputs of other sizes."""
     integers = torch.Generator().manual_seed(0)
 
     def codes(*shape):
@@ -340,19 +340,20 @@ def test_models_of_torch(tmp_path, name):
 @pytest.mark.parametrize("dynamic", [False, True])
 @pytest.mark.parametrize("name", exporters())
 def test_models_of_torchs_other_exporter(tmp_path, name, dynamic):
-    """Of the one that captures programs: steps written out, or as loops."""
+    """Of the one that captures programs, which fixes the number of steps; its nodes are layers, packed when loaded."""
     pytest.importorskip("onnxscript")
     kind, inputs, axes, others = exporters()[name]
     torch.manual_seed(0)
     module, path = kind().eval(), tmp_path / "x.onnx"
-    more = {}
-    if dynamic:
-        dims = {title: torch.export.Dim(title, min=1, max=100) for title in ("time", "batch")}
-        more["dynamic_shapes"] = tuple({i: dims[title] for i, title in own.items()} for own in axes)
-    torch.onnx.export(module, inputs, path, dynamo=True, verbose=False, **more)
-    check_torch(module, path, inputs)
-    if dynamic:
-        check_torch(module, path, others)
+    batch = torch.export.Dim("batch", min=1, max=100)
+    shapes = tuple({i: batch for i, title in own.items() if title == "batch"} for own in axes)
+    torch.onnx.export(module, inputs, path, dynamo=True, verbose=False, dynamic_shapes=shapes if dynamic else None)
+    model = check_torch(module, path, inputs)
+    recurrent = [step.function for step in model._program.steps if step.node.operator in ("LSTM", "GRU")]
+    assert len(recurrent) == {"tagger": 1, "classifier": 2, "step": 2}[name] and all(node.layers for node in recurrent)
+    if dynamic:  # as many steps, another batch
+        check_torch(module, path, [tensor.narrow(1 - (name == "classifier"), 0, 2) if tensor.dim() > 1 else tensor[:2]
+                                   for tensor in inputs])  # fmt: skip
 
 
 @pytest.mark.parametrize("folded", [True, False])
@@ -368,13 +369,20 @@ def test_packed_sequences_of_torch(tmp_path, folded):
     assert len(recurrent) == 2 and all(node.layers for node in recurrent)
 
 
+@pytest.mark.parametrize("dynamo", [False, True])
 @pytest.mark.parametrize("kind, options", [("LSTM", {"bidirectional": True, "num_layers": 2}), ("GRU", {"num_layers": 3}),
                                            ("RNN", {"nonlinearity": "relu", "bias": False}), ("GRU", {"batch_first": True})])  # fmt: skip
-def test_modules_of_torch_and_back(tmp_path, kind, options):
+def test_modules_of_torch_and_back(tmp_path, kind, options, dynamo):
     """PyTorch to ONNX to a module of ours: the bits of PyTorch's parameters."""
-    layer = getattr(nn, kind)(3, 5, **options)
-    torch.onnx.export(layer, (torch.randn(4, 2, 3),), tmp_path / "x.onnx", dynamo=False, input_names=["x"],
-                      dynamic_axes={"x": {0: "a", 1: "b"}})  # fmt: skip
+    layer, more = getattr(nn, kind)(3, 5, **options), {"dynamic_axes": {"x": {0: "a", 1: "b"}}}
+    if dynamo:
+        pytest.importorskip("onnxscript")
+        more = {"verbose": False}
+    torch.onnx.export(layer, (torch.randn(4, 2, 3),), tmp_path / "x.onnx", dynamo=dynamo, input_names=["x"], **more)
+    if dynamo and kind == "RNN":  # written out, step by step
+        with pytest.raises(ValueError, match=r"node .* \(Concat\): this is no module"):
+            fr.onnx.to_module(tmp_path / "x.onnx")
+        return
     same_module(fr.onnx.to_module(tmp_path / "x.onnx"), fr.interop.torch.from_module(layer))
 
 
