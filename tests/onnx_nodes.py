@@ -127,8 +127,8 @@ def node_arrays(rng, operator, D, T, batch, I, H, dtype="float32", layout=0, giv
     """Random inputs of a node; ``given``: which of B, initial_h, initial_c, P there are."""
     blocks = BLOCKS[operator]
     shapes = {"X": (batch, T, I) if layout else (T, batch, I), "W": (D, blocks * H, I), "R": (D, blocks * H, H),
-              "B": (D, 2 * blocks * H), "initial_h": (batch, D, H) if layout else (D, batch, H), "P": (D, 3 * H)}  # fmt: skip
-    shapes["initial_c"] = shapes["initial_h"]
+              "B": (D, 2 * blocks * H), "P": (D, 3 * H)}  # fmt: skip
+    shapes["initial_h"] = shapes["initial_c"] = (batch, D, H) if layout else (D, batch, H)
     arrays = {}
     for name in INPUTS[operator]:
         if name in ("X", "W", "R", *given):

@@ -1,5 +1,4 @@
-"""``fastrnn.interop``, ``fastrnn.torch`` and ``fastrnn.onnx`` without the libraries, and a row of an ``Embedding`` that is not
-trained."""
+"""``fastrnn.interop``, ``torch`` and ``onnx`` without these libraries, and a row of an ``Embedding`` that is not trained."""
 
 import subprocess
 import sys

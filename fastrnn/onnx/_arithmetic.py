@@ -106,6 +106,11 @@ def cast(x, *, to, saturate=1, round_mode="up"):
     return x.astype(DTYPES[to])
 
 
+@operator("CastLike", 25, lambda inputs, attributes: inputs[0].size)
+def cast_like(x, like, *, saturate=1, round_mode="up"):
+    return x.astype(like.dtype)
+
+
 @operator("Dropout", 22)
 def dropout(x, ratio_in=None, training_mode=None, *, ratio=0.5, seed=None, outputs=1):
     """As in inference."""
@@ -166,8 +171,10 @@ def _most(function, floats, integers_):
     return computed
 
 
-for _name, _newest, _function in [("ReduceMax", 20, _most(np.max, -np.inf, "min")),
-                                  ("ReduceMin", 20, _most(np.min, np.inf, "max")), ("ReduceSum", 13, np.sum), ("ReduceMean", 18, np.mean), ("ReduceProd", 18, np.prod)]:  # fmt: skip
+for _name, _newest, _function in [
+    ("ReduceMax", 20, _most(np.max, -np.inf, "min")), ("ReduceMin", 20, _most(np.min, np.inf, "max")),
+    ("ReduceSum", 13, np.sum), ("ReduceMean", 18, np.mean), ("ReduceProd", 18, np.prod),
+]:  # fmt: skip
     _reduction(_name, _newest, _function)
 
 
@@ -213,6 +220,20 @@ def _softmax(x, axis):
 def _log_softmax(x, axis):
     x = x - x.max(axis, keepdims=True, initial=-np.inf)
     return x - np.log(np.exp(x).sum(axis, keepdims=True))
+
+
+@operator("LayerNormalization", 17)
+def layer_normalization(x, scale, bias=None, *, axis=-1, epsilon=1e-5, stash_type=1, outputs=1):
+    """In single precision at least, as ``stash_type`` says; also mean and inverse deviation."""
+    if stash_type != 1:
+        _validate.refuse(f"its stash_type is {stash_type}, not 1")
+    axes = tuple(range(axis % x.ndim, x.ndim))
+    wide = x.astype(np.float64 if x.dtype == np.float64 else np.float32)
+    mean = wide.mean(axes, keepdims=True)
+    inverse = 1 / np.sqrt(np.square(wide - mean).mean(axes, keepdims=True) + epsilon)
+    y = ((wide - mean) * inverse).astype(x.dtype) * scale
+    y = y if bias is None else y + bias
+    return (y, mean.astype(np.float32), inverse.astype(np.float32))[:outputs]
 
 
 operator("Softmax", 13)(_normalised(_softmax))

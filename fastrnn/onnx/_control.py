@@ -32,7 +32,7 @@ class Loop:
         self.body = program(graph)
         self.carried = len(graph.inputs) - 2
         if self.carried < 0 or len(self.body.outputs) != outputs + 1 or outputs < self.carried:
-            _validate.refuse(f"its body has {len(graph.inputs)} inputs and {len(self.body.outputs)} outputs, but it {outputs}")
+            _validate.refuse(f"its body has {len(graph.inputs)} inputs and {len(self.body.outputs)} outputs, it has {outputs}")
         self.collected = graph.outputs[1 + self.carried :]
         self.reads = self.body.reads
 

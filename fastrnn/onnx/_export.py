@@ -20,8 +20,8 @@ _THERE = {ours: (name, count) for name, (ours, count) in FUNCTIONS.items()} | {"
 def export(model, path, *, lengths=False, state=False):
     """Write a module as an ONNX file.
 
-    The input is ``x``: ``(T, B, I)``, ``(B, T, I)`` if the first layer is ``batch_first``, or integers ``(T, B)``, ``(B, T)``
-    for an Embedding. Sizes of time and batch are left open. The output is ``y``; of a recurrent layer also its final
+    The input is ``x``: ``(T, B, I)``, or ``(B, T, I)`` if the layers are ``batch_first``; for an Embedding integers
+    ``(T, B)``, ``(B, T)``. Sizes of time and batch are left open. The output is ``y``; of a recurrent layer also its final
     states, ``h`` and of an LSTM ``c``, ``(L*D, B, H)``. Dropout, which only acts in training, is left out.
 
     Parameters
@@ -103,9 +103,10 @@ class _Writer:
             _validate.refuse("model: expected a module that computes something, got Dropout")
         if self.state and not module._recurrent:
             _validate.refuse(f"state: expected False for {type(module).__name__}, which takes no state, got True")
+        batch_first = bool(recurrent) and recurrent[0].batch_first
         for leaf in recurrent:
-            _validate.expressible(leaf.batch_first, (recurrent[0].batch_first,), "batch_first", "Sequential", "one ONNX file")
-        self.axes = ["batch", "time"] if recurrent and recurrent[0].batch_first else ["time", "batch"]
+            _validate.expressible(leaf.batch_first, (batch_first,), "batch_first", "Sequential", "one ONNX file")
+        self.axes = ["batch", "time"] if batch_first else ["time", "batch"]
         if type(leaves[0]) is Embedding:
             self.inputs.append(self.value("x", np.int64, self.axes))
         else:
@@ -121,7 +122,10 @@ class _Writer:
         return self.proto()
 
     def output(self, name, value, shape):
-        self.nodes.append(self.helper.make_node("Identity", [value], [name], f"{name}.output"))
+        """Make a value an output of this name."""
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                names[:] = [name if other == value else other for other in names]
         self.outputs.append(self.value(name, self.dtype, shape))
 
     def proto(self):
@@ -129,7 +133,7 @@ class _Writer:
 
         size = sum(array.nbytes for array in self.arrays.values())
         if size > _MAX_BYTES:
-            _validate.refuse(f"model: expected weights of less than 2 GB, which is what a file of ONNX holds, got {size} bytes")
+            _validate.refuse(f"model: expected weights of less than 2 GB, the most that one file holds, got {size} bytes")
         tensors = [self.onnx.numpy_helper.from_array(array, name) for name, array in self.arrays.items()]
         graph = self.helper.make_graph(self.nodes, "fastrnn", self.inputs, self.outputs, tensors)
         return self.helper.make_model(graph, opset_imports=[self.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,

@@ -149,7 +149,8 @@ class _Reader:
                 _validate.refuse_node(self.where, name, operator, f"it has {title!r:.100} twice")
             attributes[title] = attribute.type, self.attribute(attribute, name, operator)
         domain = "" if proto.domain == "ai.onnx" else self.text(proto.domain)
-        return Node(name, operator, domain, list(map(self.text, proto.input)), list(map(self.text, proto.output)), attributes)
+        inputs, outputs = (list(map(self.text, names)) for names in (proto.input, proto.output))
+        return Node(name, operator, domain, inputs, outputs, attributes)
 
     def attribute(self, proto, node, operator):
         kinds = library().AttributeProto

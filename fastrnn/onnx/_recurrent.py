@@ -93,15 +93,17 @@ class Recurrent:
         """What a coupled layer adds to the sum of its gate o, having made the gates' beta that of f.
 
         One minus hard_sigmoid(a; alpha, beta) is hard_sigmoid(-a; alpha, 1 - beta). The layer has one function for both
-        gates, so o gets its own beta through its bias.
+        gates, so o gets its own beta through its bias. A clip would cut that off, unless both functions are flat beyond it.
         """
         name, alpha, beta = (_validate.activation(functions[0], "activations"))
         if not self.coupled or name == "sigmoid":
             return 0.0
         if name != "hard_sigmoid":
             _validate.refuse(f"input_forget with the gate activation {name}: only Sigmoid and HardSigmoid can be coupled")
-        if beta != 0.5 and (self.clip is not None or alpha == 0):
-            _validate.refuse(f"input_forget with HardSigmoid of beta {beta:.6g}, and a clip or alpha 0: only beta 0.5 can be")
+        clipped = self.clip is not None and abs(alpha) * self.clip < max(beta, 1 - beta)
+        if beta != 0.5 and (clipped or alpha == 0):
+            _validate.refuse(f"input_forget with HardSigmoid of alpha {alpha:.6g} and beta {beta:.6g}, and the clip {self.clip}: "
+                             "only beta 0.5 can be coupled")  # fmt: skip
         return (2 * beta - 1) / alpha if beta != 0.5 else 0.0
 
     # -- layers -------------------------------------------------------------------------------

@@ -124,6 +124,16 @@ def scatter_nd(x, indices, updates, *, reduction="none"):
     return _changed(x, tuple(np.moveaxis(indices, -1, 0)), updates)
 
 
+@operator("ReverseSequence", 28)
+def reverse_sequence(x, lengths, *, batch_axis=1, time_axis=0):
+    """Each sequence from its last step to its first; what lies past its length stays."""
+    if sorted((batch_axis, time_axis)) != [0, 1] or lengths.shape != (x.shape[batch_axis],):
+        _validate.refuse(f"its axes are {batch_axis} and {time_axis}, and it has lengths of {lengths.shape}")
+    steps, batch = np.arange(x.shape[time_axis])[:, None], np.arange(x.shape[batch_axis])
+    places = np.where(steps < lengths, lengths - 1 - steps, steps)
+    return x[batch[:, None], places.T] if time_axis else x[places, batch]
+
+
 @operator("Expand", 13, _shape_given)
 def expand(x, shape):
     return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(shape.tolist())))

@@ -219,7 +219,7 @@ HOSTILE = {
     "a name": (not_utf8(model_of([make("Relu", ["long name"], ["y"])], [value("long name", 1)]).SerializeToString()),
                "is not UTF-8"),
     "a text": (model_of([make("LSTM", ["x"] * 3, ["y"], direction=b"\xff\xfe")]), "is not UTF-8, of the node 'number 0'"),
-    "operator": (model_of([make("Mish", ["x"], ["y"], "some name")]), r"node 'some name' \(Mish\): there is no such operator"),
+    "operator": (model_of([make("Mish", ["x"], ["y"], "a name")]), r"node 'a name' \(Mish\): there is no such operator"),
     "a node without a name": (model_of([make("Mish", ["x"], ["y"])]), r"node 'number 0' \(Mish\)"),
     "domain": (model_of([OTHER_DOMAIN]), r"\(Relu\): there is no such operator here, of the domain com.example"),
     "too late": (model_of([make("ReduceMax", ["x"], ["y"], axes=[0])], opset=18), "no attribute 'axes'"),
@@ -232,7 +232,7 @@ HOSTILE = {
     "attribute missing": (model_of([make("Concat", ["x"], ["y"])]), "its attribute 'axis' is missing"),
     "attribute twice": (twice(make("Concat", ["x"], ["y"], axis=0)), "it has 'axis' twice"),
     "from nowhere": (model_of([make("Relu", ["w"], ["y"])]), "nothing before it makes its input 'w'"),
-    "a circle": (model_of([make("Relu", ["z"], ["y"]), make("Relu", ["y"], ["z"])]), "nothing before it makes its input 'z'"),
+    "a circle": (model_of([make("Relu", ["z"], ["y"]), make("Relu", ["y"], ["z"])]), "nothing before it makes its input"),
     "made twice": (model_of([make("Relu", ["x"], ["y"]), make("Relu", ["x"], ["y"])]), "its output 'y' is there already"),
     "over an input": (model_of([make("Relu", ["x"], ["x"])]), "its output 'x' is there already"),
     "no output": (model_of([make("Relu", ["x"], ["z"])]), "no node makes its output 'y'"),
@@ -315,8 +315,8 @@ def originals(folder):
     found.append(nodes.node_model(onnx, "LSTM", attributes, arrays, ["W", "R", "B", "P"]).SerializeToString())
     parts = [make("Slice", ["w", "zero", "two", "zero"], ["w0"]), make("Slice", ["w", "two", "four", "zero"], ["w1"]),
              make("Concat", ["w1", "w0"], ["w2"], axis=0), make("Unsqueeze", ["w2", "zero"], ["W"]),
-             make("Shape", ["x"], ["s"]), make("Gather", ["s", "one"], ["b"]), make("Concat", ["one", "b", "two"], ["hs"], axis=0),
-             make("ConstantOfShape", ["hs"], ["h"]), make("RNN", ["x", "W", "R", "", "", "h"], ["Y", ""]),
+             make("Shape", ["x"], ["s"]), make("Gather", ["s", "one"], ["b"]),
+             make("Concat", ["one", "b", "four"], ["hs"], axis=0), make("ConstantOfShape", ["hs"], ["h"]), make("RNN", ["x", "W", "R", "", "", "h"], ["Y", ""]),
              make("Squeeze", ["Y", "one"], ["r"]), make("Softmax", ["r"], ["y"], axis=-1)]  # fmt: skip
     numbers = [tensor(name, np.array([n])) for name, n in (("zero", 0), ("one", 1), ("two", 2), ("four", 4))]
     weights = [tensor("w", np.ones((4, 3), np.float32)), tensor("R", np.ones((1, 4, 4), np.float32))]
@@ -367,8 +367,8 @@ def survives(folder, count, seed):
 
 
 def test_damaged_files_are_refused_or_read_but_nothing_else(tmp_path):
-    refused = survives(tmp_path, 1500, 0)
-    assert 400 < refused < 1500  # some reach the tensors' bytes alone
+    refused = survives(tmp_path, 1000, 0)
+    assert 300 < refused < 1000  # some reach the tensors' bytes alone
 
 
 @pytest.mark.nightly

@@ -57,8 +57,8 @@ def layers(draw):
         options |= {name: draw(st.booleans()) for name in ("peephole", "coupled")}
     if kind is fr.GRU:
         options["reset_after"] = draw(st.booleans())
-    return kind(draw(st.integers(1, 5)), draw(st.integers(1, 5)), draw(st.integers(1, 3)), dropout=0.25,
-                dtype=draw(st.sampled_from(["float32", "float32", "float64"])), rng=draw(st.integers(0, 99)), **options)  # fmt: skip
+    options |= {"dropout": 0.25, "dtype": draw(st.sampled_from(["float32", "float32", "float64"]))}
+    return kind(draw(st.integers(1, 5)), draw(st.integers(1, 5)), draw(st.integers(1, 3)), rng=0, **options)
 
 
 def filled(layer):
@@ -208,7 +208,8 @@ def same_module(found, expected):
     for name, array in expected.parameters.items():
         assert_same_bits(name, found.parameters[name], array)
     ours, theirs = found._config(), expected._config()
-    for name in ("num_layers", "bidirectional", "batch_first", "bias", "clip", "peephole", "coupled", "reset_after", "dtype"):
+    for name in ("num_layers", "bidirectional", "batch_first", "bias", "clip", "peephole", "coupled", "reset_after",
+                 "dtype"):  # fmt: skip
         assert ours.get(name) == theirs.get(name), name
 
 
@@ -337,7 +338,7 @@ def test_models_of_torch(tmp_path, name):
     check_torch(module, path, others)
 
 
-@pytest.mark.parametrize("name, dynamic", [("tagger", False), ("tagger", True), ("classifier", True), ("step", True)])
+@pytest.mark.parametrize("name, dynamic", [("tagger", True), ("classifier", True), ("step", False)])
 def test_models_of_torchs_other_exporter(tmp_path, name, dynamic):
     """Of the one that captures programs, which fixes the number of steps; its nodes are layers, packed when loaded."""
     pytest.importorskip("onnxscript")
@@ -370,7 +371,7 @@ def test_packed_sequences_of_torch(tmp_path, folded):
 
 @pytest.mark.parametrize("kind, options, dynamo", [
     ("LSTM", {"bidirectional": True, "num_layers": 2}, False), ("LSTM", {"bidirectional": True, "num_layers": 2}, True),
-    ("GRU", {"num_layers": 3}, False), ("GRU", {"batch_first": True}, False), ("GRU", {"batch_first": True}, True),
+    ("GRU", {"num_layers": 3}, False), ("GRU", {"batch_first": True}, False),
     ("RNN", {"nonlinearity": "relu", "bias": False}, False), ("RNN", {"nonlinearity": "relu", "bias": False}, True),
 ])  # fmt: skip
 def test_modules_of_torch_and_back(tmp_path, kind, options, dynamo):
