@@ -103,6 +103,8 @@ class _Writer:
             _validate.refuse("model: expected a module that computes something, got Dropout")
         if self.state and not module._recurrent:
             _validate.refuse(f"state: expected False for {type(module).__name__}, which takes no state, got True")
+        if self.lengths and not recurrent:
+            _validate.refuse("lengths: expected False for a model without recurrent layers, got True")
         batch_first = bool(recurrent) and recurrent[0].batch_first
         for leaf in recurrent:
             _validate.expressible(leaf.batch_first, (batch_first,), "batch_first", "Sequential", "one ONNX file")

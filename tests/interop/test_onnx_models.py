@@ -186,6 +186,8 @@ def test_arguments_of_export(tmp_path):
     path = tmp_path / "x.onnx"
     with pytest.raises(ValueError, match="state: expected False for Linear"):
         fr.onnx.export(fr.Linear(2, 3), path, state=True)
+    with pytest.raises(ValueError, match="lengths: expected False for a model without recurrent layers"):
+        fr.onnx.export(fr.Sequential(fr.Linear(2, 3)), path, lengths=True)
     with pytest.raises(ValueError, match="skip='residual' with an input lengths"):
         fr.onnx.export(fr.GRU(3, 3, skip="residual"), path, lengths=True)
     with pytest.raises(TypeError, match="lengths"):
