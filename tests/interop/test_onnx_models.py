@@ -19,7 +19,8 @@ nn = torch.nn
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning",
+                               "ignore::torch.jit.TracerWarning"),  # fmt: skip
 ]
 
 
