@@ -9,7 +9,8 @@
     tree        TreeLSTM                           diagnostics what gradients do; imported when first used
     training    Trainer, data, checkpoints         models      LanguageModel, vocabularies; both imported when first used
     decoding    from logits to tokens: sampling, beam search
-    interop     weights and files of other frameworks; torch: layers as PyTorch modules; both imported when first used
+    interop     weights and files of other frameworks; torch: layers as PyTorch modules; imported when first used
+    onnx        ONNX files: read, run, written; imported when first used
     ctc         from the outputs of a net trained with CTC to labels; label error rate
     reference   the equations in NumPy, to compare with; never imported by the package
 """
@@ -51,7 +52,7 @@ __all__ = [
 
 
 def __getattr__(name):
-    if name in ("diagnostics", "interop", "models", "torch", "training"):
+    if name in ("diagnostics", "interop", "models", "onnx", "torch", "training"):
         return _import_module(f".{name}", __name__)
     if name == "Trainer":
         return _import_module(".training", __name__).Trainer

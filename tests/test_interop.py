@@ -1,4 +1,4 @@
-"""``fastrnn.interop`` and ``fastrnn.torch`` without PyTorch, and a row of an ``Embedding`` that is not trained."""
+"""``fastrnn.interop``, ``torch`` and ``onnx`` without these libraries, and a row of an ``Embedding`` that is not trained."""
 
 import subprocess
 import sys
@@ -9,12 +9,12 @@ from tolerance import assert_same_bits
 
 import fastrnn as fr
 
-#: Hides PyTorch, where there is one.
+#: Hides PyTorch and the package onnx, where these are.
 WITHOUT = """
 import sys
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "torch":
+        if name.split(".")[0] in ("torch", "onnx"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Finder())
 import fastrnn as fr
@@ -37,6 +37,16 @@ def test_without_pytorch():
         assert text == "this needs PyTorch, which is not installed: pip install 'fastrnn[torch]'\n"
     code = "try:\n    from fastrnn.torch import GRU\nexcept ImportError as error:\n    print(error)\n"
     assert "pip install 'fastrnn[torch]'" in said(code)
+
+
+def test_without_onnx():
+    """Everything imports; what needs the package says so."""
+    said("import fastrnn.onnx\nassert not hasattr(fr.onnx, 'run')\n")
+    calls = ("fr.onnx.load(__file__)", "fr.onnx.to_module(__file__)", "fr.onnx.export(fr.GRU(2, 3), 'x.onnx')",
+             "fr.onnx.backend")  # fmt: skip
+    for call in calls:
+        text = said(f"__file__ = {__file__!r}\ntry:\n    {call}\nexcept ImportError as error:\n    print(error)\n")
+        assert text == "this needs ONNX, which is not installed: pip install 'fastrnn[onnx]'\n"
 
 
 def test_a_broken_library_is_not_a_missing_one(tmp_path):

@@ -20,7 +20,7 @@ computed before all checks of a call have passed.
     texts       texts, vocabularies, layers of language models
     training    what a trainer is given
     estimators  what the estimators are given
-    interop     modules of other frameworks
+    interop     modules and graphs of other frameworks
     encoders    what Seq2Seq and CTCRecognizer read and write
 
 Imports numpy only; each module only from those above it. The rest of the package calls
@@ -65,7 +65,15 @@ from .estimators import (
     total_weights,
 )
 from .files import refuse_file, tensors_to_write
-from .interop import convertible, expressible, framework_module
+from .interop import (
+    convertible,
+    expressible,
+    framework_module,
+    graph_input,
+    named_inputs,
+    refuse,
+    refuse_node,
+)
 from .labels import all_came_back, encoder_decoder, label_list, label_sequences, labellings, memory, queries, step_scores
 from .losses import broadcast_weights, class_targets, clusters, cross_entropy, ctc, elementwise
 from .modules import (
