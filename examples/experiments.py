@@ -239,7 +239,7 @@ def tried(record, path, seed):
         figures = None
         picture.unlink(missing_ok=True)
     else:
-        seconds = round(time.perf_counter() - began, 1)
+        seconds = round(time.perf_counter() - began, 2)
         result["figures"][str(seed)] = figures
         result["seconds"] = seconds if seed == 0 else result["seconds"]
         report(name, seed, figures, record.abouts[name].targets, seconds)
@@ -252,7 +252,7 @@ def tried(record, path, seed):
 def report(name, seed, figures, targets, seconds):
     """Print what came out."""
     over = f", longer than {LONGEST}" if seconds > LONGEST else ""
-    print(f"{name}, seed {seed}: {seconds} s{over}")
+    print(f"{name}, seed {seed}: {seconds:.1f} s{over}")
     out = missed(figures, targets)
     for figure, value in figures.items():
         bound = f"  {targets[figure]}" if figure in targets else ""

@@ -24,7 +24,7 @@ def test_a_carry_goes_through_all_places():
 
 
 def test_binary_addition():
-    figures = example("binary_addition").run(0, train=1_500, epochs=10, bits=50, test=100)
+    figures = example("binary_addition").run(0, train=3_000, bits=50, test=100)
     assert figures["tanh RNN"] >= 0.99 and figures["LSTM"] >= 0.9
 
 
