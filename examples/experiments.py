@@ -180,7 +180,8 @@ def page(results, abouts):
         link = f"[{text}](#{anchor(text)})"
         rows.append([link, f"{good} of {len(figures)}" if abouts[name].targets else "", f"{found[name]['seconds']:.0f}"])
     total = sum(found[name]["seconds"] for name in there)
-    cpu = f"Times are of seed 0 on {machine['threads']} threads, {machine['cpu']}; all together {total / 60:.0f} minutes."
+    threads = f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}"
+    cpu = f"Times are of seed 0 on {threads}, {machine['cpu']}; all together {total / 60:.1f} minutes."
     lines = [INTRODUCTION, cpu, "", *table(rows)]
     for name in there:
         lines += section(name, abouts[name], found[name])

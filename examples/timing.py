@@ -87,7 +87,7 @@ def run(seed=0, picture=None, shortest=9, longest=49, test=1_000, hidden_size=16
         figures[f"{name}: steps apart that were reached"] = data.apart
         figures[f"{name}: after so many steps of training"] = data.since
     if picture is not None:
-        draw(picture, models, longest, *spike_trains(np.random.default_rng([seed, 3]), longest, 1))
+        draw(picture, models, longest, np.random.default_rng([seed, 3]))
     return figures
 
 
@@ -100,20 +100,25 @@ def states(layer, x):
     return np.array(found)
 
 
-def draw(path, models, apart, x, steps, late):
-    """The cells of both nets while one sequence is read."""
+def draw(path, models, apart, rng):
+    """The cells of both nets while one sequence is read, that has both distances."""
     from matplotlib.figure import Figure
 
+    x, steps, late = spike_trains(rng, apart, 50)
+    chosen = np.argmax(late.any(axis=0) & ~late.all(axis=0))
+    x, steps, late = x[:, chosen : chosen + 1], steps[:, chosen], late[:, chosen]
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     for axes, (name, model) in zip(figure.subplots(2, 1, sharex=True), models.items()):
-        axes.plot(states(model[0], x[:, 0]), linewidth=1)
-        for step, was_late in zip(steps[:, 0], late[:, 0]):
+        cells, answers = states(model[0], x[:, 0]), apart + (model(x)[steps, 0, 0] > 0)
+        axes.plot(cells / np.abs(cells).max(axis=0), linewidth=1)
+        axes.axvline(np.argmax(x), color="0.7", linewidth=1)
+        for step, truth, answer in zip(steps, apart + late, answers):
             axes.axvline(step, color="0.7", linewidth=1)
-            answer = apart + (model(x)[step, 0, 0] > 0)
-            axes.annotate(f"{apart + was_late}: {answer}", (step, 1), (2, -10), xycoords=("data", "axes fraction"),
+            axes.annotate(f"{truth}: {answer}", (step, 1), (2, -1), xycoords=("data", "axes fraction"),
                           textcoords="offset points", color="0.3")  # fmt: skip
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set(ylabel="c", title=f"cells of the LSTM, {name}")
+        axes.set(ylabel="c, of its largest")
+        axes.set_title(name, loc="left")
     axes.set(xlabel="step; at the lines spikes, how far they are from the one before, and the answer")
     figure.savefig(path, dpi=90)
 
