@@ -101,7 +101,7 @@ def states(layer, x):
 
 
 def draw(path, models, apart, rng):
-    """The cells of both nets while one sequence is read, that has both distances."""
+    """Eight cells of both nets while one sequence is read, that has both distances."""
     from matplotlib.figure import Figure
 
     x, steps, late = spike_trains(rng, apart, 50)
@@ -110,17 +110,17 @@ def draw(path, models, apart, rng):
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     for axes, (name, model) in zip(figure.subplots(2, 1, sharex=True), models.items()):
         cells, answers = states(model[0], x[:, 0]), apart + (model(x)[steps, 0, 0] > 0)
-        axes.plot(cells / np.abs(cells).max(axis=0), linewidth=1)
+        axes.plot((cells / np.abs(cells).max(axis=0))[:, :8], linewidth=1)  # the others are like these
         axes.axvline(np.argmax(x), color="0.7", linewidth=1)
         for step, truth, answer in zip(steps, apart + late, answers):
             axes.axvline(step, color="0.7", linewidth=1)
             axes.annotate(f"{truth}: {answer}", (step, 1), (2, -1), xycoords=("data", "axes fraction"),
                           textcoords="offset points", color="0.3")  # fmt: skip
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set(ylabel="c, of its largest")
+        axes.set(ylabel="c of 8 cells, scaled")
         axes.set_title(name, loc="left")
     axes.set(xlabel="step; at the lines spikes, how far they are from the one before, and the answer")
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=80)
 
 
 def main(seed=0, picture=None):

@@ -16,4 +16,4 @@ def example(name):
 
 def drawn(path):
     """Whether a file is a picture of reasonable size."""
-    return path.read_bytes().startswith(b"\x89PNG") and 2_000 < path.stat().st_size < 150_000
+    return path.read_bytes().startswith(b"\x89PNG") and 2_000 < path.stat().st_size < 250_000

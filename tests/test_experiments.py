@@ -16,13 +16,15 @@ GOOD = '''\
 
 Some words, on
 two lines. Source: somebody, 1999.
+
+    a table
 """
 TARGETS = {"right": ">= 0.9"}
 def run(seed=0, picture=None):
     print("something said meanwhile", end="")
     if picture:
         open(picture, "w").write("a picture")
-    return {"right": 1 - 0.2 * (seed in (2, 5, 6)), "other": 12345.678, "seed": seed}
+    return {"right": 1 - 0.2 * (seed in (2, 5, 6)), "other, |x|": 12345.678, "seed": seed}
 '''
 BAD = '"""Bad: it cannot end."""\nTARGETS = {}\ndef run(seed=0, picture=None):\n    raise RuntimeError("out of luck")\n'
 MEDIAN = '''\
@@ -56,7 +58,7 @@ def test_a_failure_is_reported_and_the_others_go_on(folders, capsys):
     assert "RuntimeError: out of luck" in said and "\nadding_problem, seed 0: failed\n" in said
     found, page = written(folders[1])
     assert list(found) == ["parity", "digits"]
-    assert found["parity"]["figures"] == {"0": {"right": 1.0, "other": 12345.678, "seed": 0.0}}
+    assert found["parity"]["figures"] == {"0": {"right": 1.0, "other, |x|": 12345.678, "seed": 0.0}}
     assert found["digits"]["figures"] == {"0": {"a": 1.0, "b": 2.0}}
     assert found["parity"]["seconds"] > 0 and found["parity"]["picture"] and not found["digits"]["picture"]
     assert "Bad" not in page
@@ -66,9 +68,9 @@ def test_all_is_well(folders, capsys):
     assert experiments.main(["--only", "parity", "digits"], *folders) == 0
     assert "2 runs" in capsys.readouterr().out
     _, page = written(folders[1])
-    assert "## 2. A title\n\nWhat it shows.\n\nSome words, on\ntwo lines. Source: somebody, 1999.\n" in page
+    assert "## 2. A title\n\nWhat it shows.\n\nSome words, on\ntwo lines. Source: somebody, 1999.\n\n    a table\n" in page
     assert "![A title](experiments/parity.png)" in page and "python examples/parity.py" not in page
-    assert "| right | >= 0.9 | 1 |\n| other |  | 12,346 |" in page
+    assert "| right | >= 0.9 | 1 |\n| other, \\|x\\| |  | 12,346 |" in page
     assert "[2. A title](#2-a-title) | 1 of 1 |" in page and "medians of 5 seeds." in page
     assert "of seed 0 on" in page
 
@@ -105,7 +107,16 @@ def test_a_failure_takes_the_old_figures_away(folders):
     assert experiments.main(["--only", "parity"], *folders) == 1
     found, page = written(folders[1])
     assert list(found["parity"]["figures"]) == ["1"] and not found["parity"]["picture"]
-    assert "seed 0 |" not in page and ".png" not in page
+    assert "seed 0 |" not in page and ".png" not in page and not (folders[1] / "experiments/parity.png").exists()
+
+
+def test_a_failure_with_another_seed_leaves_those_of_seed_0(folders):
+    experiments.main(["--only", "parity"], *folders)
+    (folders[0] / "parity.py").write_text(GOOD.replace("return {", "return {1 / (seed - 1): 0, "))
+    assert experiments.main(["--seeds", "1", "--only", "parity"], *folders) == 1
+    found, page = written(folders[1])
+    assert list(found["parity"]["figures"]) == ["0"] and found["parity"]["picture"] and "parity.png" in page
+    assert (folders[1] / "experiments/parity.png").exists()
 
 
 @pytest.mark.parametrize(
