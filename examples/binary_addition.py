@@ -6,9 +6,9 @@ Two numbers come bit by bit, lowest bit first, and a bit of their sum is due at 
 0, has room for the last carry. A tanh RNN of 16 units learns from 4,000 pairs of 1 to 12 bits, all read ten times over, and
 so does an LSTM beside it. The plain net is the right one here: a carry is a switch, and units that saturate are switches.
 
-A sum counts as exact if all of its bits are right. Reported are 1,000 pairs of 200 random bits, which have carries over a few
-places only, and 1,000 pairs that are each other's complement but for the lowest bit, which is 1 in both: there a carry goes
-through all 200 places.
+A sum counts as exact if all of its bits are right. Reported are 1,000 pairs of 200 random bits, which have carries over a
+few places only, and 1,000 pairs that are each other's complement but for the lowest bit, which is 1 in both: there a carry
+goes through all 200 places.
 
 Source: recurrent nets that add, digit by digit, are of Cottrell & Tsung (1993).
 """
