@@ -7,7 +7,8 @@ Each runs in a process of its own. Their figures go to ``docs/experiments.json``
 
 An experiment is a file with a docstring, whose first line is a title and what it shows; ``run(seed, picture)``, which
 returns figures by name; ``TARGETS``, the bounds of some of them: a sign and a number or another figure's name,
-``"<= 0.01"``, ``"< guess"``. ``MEDIAN_OF`` says that the figures are medians of so many seeds already: then only seed 0 is run.
+``"<= 0.01"``, ``"< guess"``. ``MEDIAN_OF`` says that the figures are medians of so many seeds already: then only seed 0 is
+run.
 
 Exit code 1: an experiment failed, or a bound was missed with seed 0, or with more than a third of the other seeds.
 """
