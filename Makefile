@@ -1,12 +1,12 @@
-# make demo | test | test-all | test-interop | bench | wheel | clean
-# PYTHON=python3.12 chooses the Python of a new .venv; ARGS="..." goes to pytest or the benchmark.
+# make demo | test | test-all | test-interop | bench | examples | examples-seeds | wheel | clean
+# PYTHON=python3.12 chooses the Python of a new .venv; ARGS="..." goes to pytest, the benchmark or the experiments.
 
 PYTHON ?= python3
 PY := .venv/bin/python
 ISAS := $(shell grep ^TARGET fastrnn/_core/targets/targets.def | tr -c '[:alnum:]\n' ' ' | awk '{print $$2}')
 # What tests/interop compares with; torch comes first, so that nothing chooses its version.
 TORCH := torch==2.13.0
-INTEROP := safetensors expecttest scikit-learn pandas "onnx>=1.23" onnxruntime onnxscript
+INTEROP := safetensors expecttest scikit-learn pandas sktime statsmodels "onnx>=1.23" onnxruntime onnxscript
 OLDEST := numpy==2.0.0 scipy==1.13.0
 
 BUILD_REQUIRES := $(shell sed -n 's/^requires = \[\(.*\)\]/\1/p' pyproject.toml | tr -d ',')
@@ -17,7 +17,7 @@ PYTHONS = $(shell for v in 3.10 3.11 3.12 3.13; do \
 	for p in python$$v "$$HOME"/.pyenv/versions/$$v.*/bin/python$$v; do \
 	"$$p" -m venv --help >/dev/null 2>&1 && echo "$$p" && break; done; done)
 
-.PHONY: demo test test-all test-isas test-wheels test-faults test-interop bench wheel clean
+.PHONY: demo test test-all test-isas test-wheels test-faults test-interop bench examples examples-seeds wheel clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -30,6 +30,13 @@ test: .venv/has-test
 # Beside the libraries it compares with, in an environment of its own.
 bench: .venv-bench/has-bench
 	.venv-bench/bin/python -m bench $(ARGS)
+
+# The experiments: figures, pictures and docs/experiments.md. With seed 0, then with three others.
+examples: .venv/has-examples
+	$(PY) examples/experiments.py $(ARGS)
+
+examples-seeds: .venv/has-examples
+	$(PY) examples/experiments.py --seeds 1 2 3 $(ARGS)
 
 # Everything, without a time limit.
 test-all: test-isas test-wheels test-faults
@@ -94,6 +101,6 @@ define has
 	$$*/bin/python -m pip install --no-build-isolation -e ".[$(1)]"
 	mv $$@.new $$@
 endef
-$(foreach extra,demo test bench,$(eval $(call has,$(extra))))
+$(foreach extra,demo test bench examples,$(eval $(call has,$(extra))))
 
 .PRECIOUS: %/ready

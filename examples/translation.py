@@ -1,10 +1,13 @@
-"""A toy language translated with attention, and where the decoder looks.
+"""Translation: a toy language learned with attention, and where the decoder looks.
 
-    python examples/translation.py [picture] [seed]
+    python examples/translation.py [seed] [picture]
 
 Sentences of a small grammar are translated into a language in which the verb comes last, adjectives follow their noun
-and agree with its gender, and so does the article. Writes a picture (attention.png, or the path given) of the weights of
-one sentence: what is lit says which word the decoder looked at for each word it wrote.
+and agree with its gender, and so does the article. 8,000 sentences are learned from, 1,000 others translated, by an LSTM of
+32 units in each direction and one of 64 with Luong's attention. Reported is how many are right to the last word; what is lit
+in the picture says which word the decoder looked at for each word that it wrote.
+
+Sources: Bahdanau, Cho & Bengio (2015); Luong, Pham & Manning (2015).
 """
 
 import sys
@@ -13,6 +16,7 @@ import numpy as np
 
 from fastrnn.models import Seq2Seq
 
+TARGETS = {"exact": ">= 0.95"}
 #: English -> (stem, gender): articles and adjectives take the gender's ending.
 NOUNS = {"dog": ("kanu", 0), "cat": ("felo", 1), "house": ("domo", 1), "tree": ("arvu", 0), "child": ("infu", 0),
          "river": ("flumo", 1), "book": ("libu", 0), "star": ("stelo", 1)}  # fmt: skip
@@ -58,34 +62,32 @@ def pairs(rng, count):
     return [list(ours) for ours in found], [list(theirs) for theirs in found.values()]
 
 
-def run(seed=0, train=8_000, test=1_000, **options):
-    """The figure, the model, and the sentences not learned from."""
-    X, y = pairs(np.random.default_rng(seed), train + test)
+def run(seed=0, picture=None, train=8_000, test=1_000, **options):
+    """The figure: sentences that are right to the last word; ``options`` are those of ``Seq2Seq``."""
+    X, y = pairs(np.random.default_rng([seed, 1]), train + test)
     options = {"hidden_size": 64, "epochs": 10, "batch_size": 64, "learning_rate": 0.005, **options}
     model = Seq2Seq(attention="luong", bidirectional=True, random_state=seed, **options).fit(X[:train], y[:train])
-    return {"exact": model.score(X[train:], y[train:])}, model, (X[train:], y[train:])
+    if picture is not None:
+        draw(picture, model, max(X[train:], key=len))
+    return {"exact": model.score(X[train:], y[train:])}
 
 
-def picture(path, model, words):
-    """The weights of one sentence."""
+def draw(path, model, words):
+    """The weights of one sentence: what is lit was looked at."""
     from matplotlib.figure import Figure
 
     (wrote,), (weights,) = model.attend([words])
-    figure = Figure(figsize=(6, 5), layout="constrained")
+    figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
     axes.imshow(weights, cmap="gray", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(words)), words, rotation=60)
     axes.set_yticks(range(len(wrote)), wrote)
-    axes.set(xlabel="read", ylabel="written", title="where the decoder looks")
+    axes.set(xlabel="read", ylabel="written")
     figure.savefig(path, dpi=90)
 
 
-def main(path="attention.png", seed=0):
-    figures, model, (unseen, truth) = run(int(seed))
-    print(f"exact: {figures['exact']:.2%} of {len(truth):,} unseen sentences")
-    longest = max(unseen, key=len)
-    print(" ".join(longest), "->", " ".join(model.predict([longest])[0]))
-    picture(path, model, longest)
+def main(seed=0, picture=None):
+    print(f"exact: {run(int(seed), picture)['exact']:.2%}")
 
 
 if __name__ == "__main__":
