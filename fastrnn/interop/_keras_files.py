@@ -1,0 +1,64 @@
+"""Files of Keras 3, read without Keras: a zip archive of a configuration in JSON and of weights in HDF5."""
+
+from .. import _validate
+from ..params import restoring
+from ..serialize import parsed
+from ._archive import Archive, read_bytes
+from ._hdf5 import Hdf5
+from ._keras_layers import CONVERTED, RECURRENT, assembled, entry
+
+_DEEPEST = 50  # models inside each other
+
+
+def model_of(path):
+    """The Sequential of a ``.keras`` file."""
+    with open(path, "rb") as file:
+        data = read_bytes(file, path)
+        archive = Archive(file, data, path, deflated=True)
+    description = parsed(archive.part("config.json", checked=True).tobytes(), path, "config.json")
+    weights = archive.part("model.weights.h5", checked=True)
+    problem = None
+    try:
+        with restoring(weights.size):  # a number of parameters that no file of this size has
+            return assembled(_parts_in(description, "layers", Hdf5(weights, path), 0))
+    except (TypeError, ValueError, OverflowError, MemoryError, RecursionError) as error:
+        problem = str(error).removeprefix(f"{path}: ") or type(error).__name__
+    _validate.refuse_file(path, problem)
+
+
+def _parts_in(description, place, store, depth):
+    """Class name, configuration and weights of the layers of a model in a file."""
+    name, config = entry(description)
+    _validate.keras_class(name, ("Sequential",), "a model of fastrnn")
+    counts = {}
+    for inner in _validate.keras_layers(config.get("layers"), depth, _DEEPEST):
+        name, config = entry(inner)
+        if name == "InputLayer":
+            continue
+        counts[name] = counts.get(name, -1) + 1
+        key = f"{place}/{_snake(name)}" + (f"_{counts[name]}" if counts[name] else "")
+        if name == "Sequential":
+            yield from _parts_in(inner, f"{key}/layers", store, depth + 1)
+        else:
+            _validate.keras_class(name, CONVERTED)
+            yield name, config, [array for part in _places(name) for array in _variables(store, key + part)]
+
+
+def _snake(name):
+    """A class's name as Keras has it in files: SimpleRNN -> simple_rnn."""
+    return {"SimpleRNN": "simple_rnn", "TimeDistributed": "time_distributed"}.get(name, name.lower())
+
+
+def _places(name):
+    """Where the variables of a layer are in its group."""
+    if name in RECURRENT:
+        return ("/cell/vars",)
+    if name == "Bidirectional":
+        return "/forward_layer/cell/vars", "/backward_layer/cell/vars"
+    return () if name in ("Dropout", "Masking") else ("/layer/vars",) if name == "TimeDistributed" else ("/vars",)
+
+
+def _variables(store, place):
+    """The arrays 0, 1, ... of a group."""
+    found = store.datasets(place)
+    return [found[str(i)] for i in range(len(found)) if str(i) in found]
