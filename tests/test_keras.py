@@ -410,6 +410,33 @@ def test_models_in_models(read):
     assert_same_bits("kernel", keras.to_weights(model[1])[0], weights[0])
 
 
+def test_weights_of_any_model(tmp_path):
+    """Layer by layer: of functional models, of models in them, beside layers that are not known here."""
+    dense, lstm = [np.ones((4, 2), "f4"), np.ones(2, "f4")], kf.weights("LSTM", 3, 4)
+    both = kf.weights("GRU", 3, 4) * 2
+    inner = kf.sequential([kf.entry("LSTM")]) | {"name": "encoder"}
+    tree = {"layers": {"dense": {"vars": {"0": dense[0], "1": dense[1]}}, "conv1_d": {"vars": {"0": dense[0]}},
+                       "sequential": {"layers": {"lstm": {"cell": {"vars": dict(zip("012", lstm))}}}},
+                       "bidirectional": kf.groups([(kf.bidirectional("GRU"), both)])["layers"]["bidirectional"]}}  # fmt: skip
+    head = kf.entry("Dense", activation="softmax")
+    head["config"]["name"] = "head"
+    entries = [kf.entry("InputLayer"), kf.entry("Conv1D"), inner, kf.bidirectional("GRU", None), head]
+    config = kf.sequential(entries) | {"class_name": "Functional", "registered_name": "Functional"}
+    path = tmp_path / "x.keras"
+    path.write_bytes(kf.zipped(kf.parts([], tree, config)))
+    found = keras.read_weights(path)
+    assert list(found) == ["encoder/lstm", "bidirectional", "head"]
+    for ours, theirs in zip(found.values(), (lstm, both, dense)):
+        for one, two in zip(ours, theirs, strict=True):
+            assert_same_bits("weight", one, two)
+            assert one.flags.aligned and one.flags.writeable
+    with pytest.raises(ValueError, match="fastrnn has no 'Functional' of Keras, only Sequential"):
+        keras.read(path)
+    path.write_bytes(b"PK")
+    with pytest.raises(ValueError, match="x.keras: "):
+        keras.read_weights(path)
+
+
 def test_activations(read):
     names = {"tanh": "tanh", "hard_sigmoid": ("hard_sigmoid", 1 / 6, 0.5), "linear": "identity", "elu": ("elu", 1.0)}
     for theirs, ours in names.items():
@@ -599,6 +626,11 @@ def test_a_missing_file_is_an_os_error(tmp_path):
 # ---- damaged files ------------------------------------------------------------------------------
 
 
+def read_both(path):
+    keras.read_weights(path)
+    keras.read(path)
+
+
 def damage():
     """``make`` of ``refusals``: whole files, and parts under a checksum that is right."""
     layers = tagger()
@@ -616,13 +648,13 @@ def damage():
 
 
 def test_damaged_files_are_refused_or_read_but_nothing_else(tmp_path):
-    refused = refusals(tmp_path / "x.keras", keras.read, damage(), 800, np.random.default_rng(0))
+    refused = refusals(tmp_path / "x.keras", read_both, damage(), 800, np.random.default_rng(0))
     assert 300 < refused < 800
 
 
 @pytest.mark.nightly
 def test_more_damaged_files(tmp_path):
-    assert refusals(tmp_path / "x.keras", keras.read, damage(), 20_000, np.random.default_rng(1)) > 7500
+    assert refusals(tmp_path / "x.keras", read_both, damage(), 20_000, np.random.default_rng(1)) > 7500
 
 
 def test_weights_may_be_cut_anywhere(read):

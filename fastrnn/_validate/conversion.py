@@ -131,19 +131,25 @@ def masks_first(name, position):
 
 def keras_entry(value):
     """A layer in a configuration of Keras: one of its own classes, with its configuration."""
-    fits = isinstance(value, dict) and isinstance(value.get("class_name"), str) and isinstance(value.get("config"), dict)
-    if not fits:
-        raise ValueError("configuration: a layer has no class_name and config")
+    _described_layer(value)
     name, registered, module = value["class_name"], value.get("registered_name"), value.get("module", "keras")
     if registered not in (None, name) or not isinstance(module, str) or module.split(".")[0] != "keras":
         raise ValueError(f"configuration: {name!r:.80} of {module!r:.80} is not one of Keras's own classes")
     return value
 
 
+def _described_layer(value):
+    fits = isinstance(value, dict) and isinstance(value.get("class_name"), str) and isinstance(value.get("config"), dict)
+    if not fits:
+        raise ValueError("configuration: a layer has no class_name and config")
+
+
 def keras_layers(value, depth, most):
     """The layers of a model in a configuration of Keras, so many models deep."""
     if not isinstance(value, list) or depth > most:
         raise ValueError("configuration: a model has no list of layers, or models lie too deep inside each other")
+    for layer in value:
+        _described_layer(layer)
     return value
 
 

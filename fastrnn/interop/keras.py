@@ -14,11 +14,11 @@ from ..files import write_atomically
 from ..layers import GRU, LSTM, RNN
 from . import _keras_layers as layers
 from ._keras_blocks import Final, Masked, Masking
-from ._keras_files import model_of
+from ._keras_files import model_of, weights_of
 from ._needed import needed
 
-__all__ = ["Final", "Masked", "Masking", "from_layer", "from_model", "from_weights", "read", "to_layer", "to_model",
-           "to_weights", "write"]  # fmt: skip
+__all__ = ["Final", "Masked", "Masking", "from_layer", "from_model", "from_weights", "read", "read_weights", "to_layer",
+           "to_model", "to_weights", "write"]  # fmt: skip
 
 _KINDS = {RNN: RNN, LSTM: LSTM, GRU: GRU, Embedding: Embedding, Linear: Linear}
 
@@ -363,3 +363,29 @@ def read(path):
         If it cannot be read.
     """
     return model_of(_validate.path(path))
+
+
+def read_weights(path):
+    """Read the weights of a ``.keras`` file layer by layer, without Keras; of functional models, too.
+
+    For models that ``read`` refuses: ``from_weights(fr.LSTM, read_weights("model.keras")["lstm"])``. Options that are not in
+    the weights, such as activations, are up to the caller.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    dict of str to list of ndarray
+        By the layer's name in Keras, ``model/layer`` in a model inside: what ``get_weights()`` gives for a SimpleRNN, LSTM,
+        GRU, Bidirectional of one, Embedding, Dense, TimeDistributed of one; other layers are left out.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged; names it and what is wrong.
+    OSError
+        If it cannot be read.
+    """
+    return weights_of(_validate.path(path))

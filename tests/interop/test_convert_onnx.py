@@ -21,7 +21,7 @@ def stacks():
     yield fr.Sequential(fr.Embedding(9, 3, rng=0), fr.GRU(3, 4, bidirectional=True, rng=1), fr.Linear(8, 2, rng=2)), {}
 
 
-@pytest.mark.parametrize("module, options", stacks())
+@pytest.mark.parametrize("module, options", list(stacks()))
 def test_round_trips(tmp_path, module, options):
     """The weights of a ``state_dict`` are in the file, in their order, whatever the modules are called there."""
     write_pt(tmp_path / "a.pt", module.state_dict())

@@ -215,6 +215,26 @@ def test_a_trained_model_with_its_optimizer(tmp_path):
     close("y", ours.read(tmp_path / "a.keras")(np.ones((4, 3, 2))), model(np.ones((4, 3, 2))))
 
 
+def test_weights_of_a_functional_model(tmp_path):
+    """What ``get_weights()`` gives of every layer, whatever the model is."""
+    words, other = keras.Input((None,), dtype="int32"), keras.Input((None, 3))
+    encoder = keras.Sequential([keras.Input((None, 4)), KL.LSTM(5, return_sequences=True, name="inner")], name="encoder")
+    x = encoder(KL.Embedding(9, 4)(words))
+    x = KL.Concatenate()([x, KL.LSTM(2, return_sequences=True)(other)])
+    x = KL.LSTM(6, return_sequences=True, go_backwards=True)(KL.Conv1D(4, 3, padding="same")(x))
+    x = KL.Bidirectional(KL.SimpleRNN(3), name="both")(x)
+    model = keras.Model([words, other], [KL.Dense(3, activation="softmax", name="first")(x), KL.Dense(1)(x)])
+    model = randomised(model, np.random.default_rng(0))
+    model.save(tmp_path / "a.keras")
+    found = ours.read_weights(tmp_path / "a.keras")
+    layers = {layer.name: layer for layer in model.layers if layer.weights and not isinstance(layer, KL.Conv1D)}
+    layers["encoder/inner"] = layers.pop("encoder").layers[0]
+    assert set(found) == set(layers) | {layer.name for layer in model.layers if isinstance(layer, KL.Dropout)}
+    for name, layer in layers.items():
+        for one, two in zip(found[name], layer.get_weights(), strict=True):
+            assert_same_bits(name, one, two)
+
+
 def test_files_made_by_hand_are_keras_s(tmp_path):
     """What the other tests of the reader are made from."""
     weights = kf.weights("LSTM", 3, 4) + kf.weights("LSTM", 3, 4, rng=1)
