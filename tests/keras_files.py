@@ -72,3 +72,17 @@ def weights(name, width, units, bias=True, two=True, dtype=np.float32, rng=0):
     rng = np.random.default_rng(rng)
     shapes = [(width, gates), (units, gates)] + [(2, gates) if name == "GRU" and two else (gates,)] * bias
     return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+
+
+def tagger():
+    """A model of several kinds of layers."""
+    rng = np.random.default_rng(0)
+    table, kernel = rng.standard_normal((9, 3)).astype("f4"), rng.standard_normal((8, 5)).astype("f4")
+    both = weights("LSTM", 3, 4) + weights("LSTM", 3, 4, rng=1)
+    return [
+        (entry("InputLayer"), []), (entry("Embedding", mask_zero=False), [table]),
+        (bidirectional("LSTM", return_sequences=True), both), (entry("Dropout", rate=0.2), []),
+        (entry("GRU", return_sequences=True, reset_after=False, use_bias=True), weights("GRU", 8, 8, two=False)),
+        (entry("GRU", return_sequences=True, reset_after=True), weights("GRU", 8, 8)),
+        (entry("TimeDistributed", layer=entry("Dense", activation="linear")), [kernel, kernel[0]]),
+    ]  # fmt: skip

@@ -75,9 +75,9 @@ def test_from_keras(tmp_path):
     assert repr(twin) == repr(model)
     same(twin.state_dict(), model.state_dict())
     names = [first for first, _, _ in done.mapped]
-    assert names == ["Embedding 0: embeddings", "GRU 1: kernel, gates z r h for r z n",
-                     "GRU 1: recurrent_kernel, gates z r h for r z n", "GRU 1: bias[0], gates z r h for r z n",
-                     "GRU 1: bias[1], gates z r h for r z n", "Linear 2: kernel"]  # fmt: skip
+    assert names == ["Embedding 0: embeddings", "GRU 1: kernel (z r h for r z n)",
+                     "GRU 1: recurrent_kernel (z r h for r z n)", "GRU 1: bias[0] (z r h for r z n)",
+                     "GRU 1: bias[1] (z r h for r z n)", "Dense 2: kernel"]  # fmt: skip
     convert(tmp_path / "a.keras", tmp_path / "b.pt")
     same(read_pt(tmp_path / "b.pt"), model.state_dict())
 
@@ -86,10 +86,11 @@ def test_names_of_parameters():
     model = tagger()
     assert labels(model, ".pt") == {name: name for name in model.parameters}
     named = labels(model, ".keras")
-    assert named["1.weight_ih_l1_reverse"] == "LSTM 1, layer 1, backward: kernel, gates i f c o for i f g o"
-    assert named["1.bias_hh_l0"] == "LSTM 1, layer 0: bias, the sum of two, gates i f c o for i f g o"
+    assert named["1.weight_ih_l1_reverse"] == "LSTM 1, layer 1, backward: kernel (i f c o for i f g o)"
+    assert named["1.bias_hh_l0"] == "LSTM 1, layer 0: bias, the sum of both (i f c o for i f g o)"
+    assert labels(model, ".keras", reading=True)["1.bias_hh_l0"] == "LSTM 1, layer 0: none, 0"
     assert labels(fr.RNN(2, 3), ".onnx")["weight_hh_l0"] == "RNN: R"
-    assert labels(fr.GRU(2, 3), ".onnx")["bias_ih_l0"] == "GRU: Wb of B, gates z r h for r z n"
+    assert labels(fr.GRU(2, 3), ".onnx")["bias_ih_l0"] == "GRU: Wb of B (z r h for r z n)"
 
 
 # ---- layers that are recognised by their tensors ------------------------------------------------
@@ -201,7 +202,8 @@ def test_the_command(tmp_path):
     model = tagger()
     fr.save(tmp_path / "a.safetensors", model)
     code, out, err = run_here("convert", tmp_path / "a.safetensors", tmp_path / "b.pt")
-    assert (code, err) == (0, "") and "Embedding(num_embeddings=9" in out
+    assert (code, err) == (0, "") and "  0: Embedding(num_embeddings=9" in out
+    assert "    1: LSTM(input_size=3, hidden_size=4, num_layers=2, bidirectional=True)  # 736 parameters\n" in out
     assert "1.weight_ih_l0_reverse" in out and "b.pt: 19 parameters" in out
     same(read_pt(tmp_path / "b.pt"), model.state_dict())
     code, out, err = run_here("convert", tmp_path / "b.pt", tmp_path / "c.npz")

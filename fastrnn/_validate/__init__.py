@@ -41,6 +41,7 @@ from .conversion import (
     keras_layers,
     keras_table,
     keras_weights,
+    kept_dtype,
     layer_kind,
     maskable,
     masked_input,

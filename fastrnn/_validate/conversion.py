@@ -230,3 +230,9 @@ def nonlinearity_given(value, name):
         raise ValueError(f"nonlinearity: {name or 'the file'} is an RNN, and a state_dict does not say whether of tanh or "
                          "relu; give it (--nonlinearity)")  # fmt: skip
     return value
+
+
+def kept_dtype(dtype, expected):
+    """The dtype in which the backend of Keras keeps what it was given."""
+    if dtype != expected:
+        raise ValueError(f"dtype: the backend of Keras has no {expected}, it makes {dtype} of it")

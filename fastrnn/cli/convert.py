@@ -1,6 +1,7 @@
 """``fastrnn convert``: from a file of one kind to one of another."""
 
 from .common import CommandError, add_command
+from .inspect import brief
 
 EXAMPLES = (
     "lstm.pt lstm.safetensors",
@@ -37,9 +38,17 @@ def run(options):
     except (ImportError, TypeError, ValueError) as error:
         raise CommandError(str(error)) from None
     if done.module is not None:
-        print(f"{options.source}: {done.module!r}\n")
+        print("\n".join([f"{options.source}:", *_outline(done.module)]), end="\n\n")
     width = max((len(first) for first, _, _ in done.mapped), default=0)
     for first, shape, second in done.mapped:
         sizes = " x ".join(map(str, shape)) or "1"
         print(f"{first:{width}s}  {sizes:>12s}  ->  {second}")
     print(f"\n{options.target}: {len(done.mapped)} parameters")
+
+
+def _outline(module, number=""):
+    """Lines that say what a model is made of."""
+    if not hasattr(module, "__iter__"):
+        return [f"  {number}{brief(module)}"]
+    inside = [line for i, inner in enumerate(module) for line in _outline(inner, f"{i}: ")]
+    return [f"  {number}{type(module).__name__}", *(f"  {line}" for line in inside)]

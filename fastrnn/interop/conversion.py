@@ -91,7 +91,7 @@ def convert(source, target, *, key=None, chain=False, nonlinearity=None, batch_f
     _write(target, kinds[1], content)
     if not isinstance(content, Module):
         return Conversion(None, [(name, array.shape, name) for name, array in content.items()])
-    first, second = (labels(content, kind) for kind in kinds)
+    first, second = labels(content, kinds[0], reading=True), labels(content, kinds[1])
     return Conversion(content, [(first[name], array.shape, second[name]) for name, array in content.parameters.items()])
 
 
@@ -154,28 +154,35 @@ _WORDS = {
 }
 
 
-def labels(module, kind):
+def labels(module, kind, reading=False):
     """Parameter -> what it is called in a file of this kind, and the order of its gates if that is not PyTorch's."""
     result = {}
     for prefix, leaf in _leaves(module):
         for name in leaf.parameters:
-            result[prefix + name] = prefix + name if kind not in _WORDS else _label(prefix, leaf, name, kind)
+            result[prefix + name] = prefix + name if kind not in _WORDS else _label(prefix, leaf, name, kind, reading)
     return result
 
 
-def _label(prefix, leaf, name, kind):
+def _label(prefix, leaf, name, kind, reading):
     title = type(leaf).__name__
-    place = f"{title} {prefix.rstrip('.')}".rstrip()
+    named = {"RNN": "SimpleRNN", "Linear": "Dense"}.get(title, title) if kind == ".keras" else title
+    place = f"{named} {prefix.rstrip('.')}".rstrip()
     match = _RECURRENT.fullmatch(name)
     if match is None or not leaf._recurrent:
-        words = {"Embedding": {"weight": "embeddings"}, "Linear": {"weight": "kernel"}}.get(title, {})
-        return f"{place}: {words.get(name, name) if kind == '.keras' else name}"
+        words = {"Embedding": {"weight": "embeddings"}, "Dense": {"weight": "kernel"}}.get(named, {})
+        return f"{place}: {words.get(name, name)}"
     word, gates = _WORDS[kind].get(match[1], match[1]), _GATES[kind].get(title)
-    if kind == ".keras" and match[1].startswith("bias"):
-        word = f"{word}[{int(match[1] == 'bias_hh')}]" if has_two_biases(leaf) else "bias, the sum of two"
     place += f", layer {match[2]}" if leaf.num_layers > 1 else ""
     place += ", backward" if match[3] else ""
-    return f"{place}: {word}" + (f", gates {gates} for {_USUAL[title]}" if gates else "")
+    if kind == ".keras" and match[1].startswith("bias"):
+        second = match[1] == "bias_hh"
+        if has_two_biases(leaf):
+            word = f"bias[{int(second)}]"
+        elif reading and second:
+            return f"{place}: none, 0"
+        elif not reading:
+            word = "bias, the sum of both"
+    return f"{place}: {word}" + (f" ({gates} for {_USUAL[title]})" if gates else "")
 
 
 # -- layers recognised by their tensors -----------------------------------------------------------

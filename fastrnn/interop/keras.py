@@ -218,9 +218,7 @@ def _to_block(keras, module, masking, name=None):
         _validate.expressible(module.padding_idx, allowed, "padding_idx", "Embedding", "Keras")
         made = make.Embedding(module.num_embeddings, module.embedding_dim, mask_zero=masking, **common)
         shape = (None, None)
-    made.build(shape)
-    made.set_weights(layers.weights_of(module))
-    return made
+    return _filled(made, shape, layers.weights_of(module))
 
 
 def _to_recurrent(keras, module, number, return_sequences, name):
@@ -236,9 +234,15 @@ def _to_recurrent(keras, module, number, return_sequences, name):
     else:
         made = keras.layers.Bidirectional(getattr(keras.layers, kind)(**inner), merge_mode=layers.merge_mode(module),
                                           dtype=module.dtype.name, name=name)  # fmt: skip
-    made.build((None, None, width))
-    made.set_weights(layers.weights_of(module, number))
-    return made
+    return _filled(made, (None, None, width), layers.weights_of(module, number))
+
+
+def _filled(layer, shape, weights):
+    """A layer with its weights, bit for bit."""
+    layer.build(shape)
+    layer.set_weights(weights)
+    _validate.kept_dtype(layer.get_weights()[0].dtype, weights[0].dtype)  # JAX by itself has no float64
+    return layer
 
 
 def to_model(module):

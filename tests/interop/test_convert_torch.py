@@ -83,7 +83,8 @@ def test_keras_holds_every_bit_but_one_bias(tmp_path, module):
     options = {"nonlinearity": "tanh"} if "RNN" in str(module) else {}
     if isinstance(module, nn.Sequential):
         fr.save(tmp_path / "a.safetensors", layer)
-    done = convert(tmp_path / ("a.safetensors" if isinstance(module, nn.Sequential) else "a.pt"), tmp_path / "b.keras", **options)
+    source = tmp_path / ("a.safetensors" if isinstance(module, nn.Sequential) else "a.pt")
+    done = convert(source, tmp_path / "b.keras", **options)
     assert list(done.module.parameters) == list(module.state_dict())
     convert(tmp_path / "b.keras", tmp_path / "c.pt")
     loaded, expected = torch.load(tmp_path / "c.pt", weights_only=True), dict(module.state_dict())

@@ -90,7 +90,8 @@ def test_layers(described, width, seed):
 def layers_of_ours(draw):
     cls = draw(st.sampled_from([fr.RNN, fr.LSTM, fr.GRU]))
     options = {"num_layers": draw(st.integers(1, 3)), "bias": draw(st.booleans()), "bidirectional": draw(st.booleans()),
-               "merge": draw(st.sampled_from(["concat", "sum", "mean", "mul"])), "dropout": draw(st.sampled_from([0.0, 0.25])),
+               "merge": draw(st.sampled_from(["concat", "sum", "mean", "mul"])),
+               "dropout": draw(st.sampled_from([0.0, 0.25])),
                "dtype": draw(st.sampled_from(["float32", "float64"])), "rng": draw(st.integers(0, 99))}  # fmt: skip
     if cls is fr.GRU:
         options["reset_after"] = draw(st.booleans())
@@ -119,6 +120,14 @@ def test_layers_of_ours(layer, last):
             other = layer.parameters[name.replace("ih", "hh")]
             array = array + other if "ih" in name else np.zeros_like(array)
         assert_same_bits(name, back.parameters[name], array)
+
+
+def test_a_backend_without_float64_is_refused(monkeypatch):
+    """As JAX is without a switch."""
+    monkeypatch.setattr(KL.GRU, "get_weights", lambda layer: [np.zeros(2, np.float32)])
+    with pytest.raises(ValueError, match="dtype: the backend of Keras has no float64, it makes float32 of it"):
+        ours.to_layer(fr.GRU(2, 3, dtype="float64"))
+    ours.to_layer(fr.GRU(2, 3))
 
 
 # ---- masks --------------------------------------------------------------------------------------
@@ -175,8 +184,8 @@ def taggers():
     inner = keras.Sequential([keras.Input((None, 6)), KL.GRU(5, return_sequences=True, reset_after=False), KL.Dropout(0.1)])
     yield randomised(sequential(
         KL.Embedding(20, 3), KL.Dropout(0.2), KL.Bidirectional(KL.LSTM(3, return_sequences=True)), inner,
-        KL.SimpleRNN(4, return_sequences=True, activation="relu"), KL.TimeDistributed(KL.Dense(3)), KL.Dense(2, use_bias=False),
-        dtype="int32"), rng)  # fmt: skip
+        KL.SimpleRNN(4, return_sequences=True, activation="relu"), KL.TimeDistributed(KL.Dense(3)),
+        KL.Dense(2, use_bias=False), dtype="int32"), rng)  # fmt: skip
     yield randomised(sequential(KL.Embedding(20, 3, mask_zero=True), KL.Bidirectional(KL.GRU(4), merge_mode="mul"),
                                 KL.Dense(2), dtype="int32"), rng)  # fmt: skip
     yield randomised(sequential(KL.LSTM(3, return_sequences=True, dropout=0.1), KL.LSTM(3, recurrent_dropout=0.2),
@@ -322,7 +331,7 @@ REFUSED = {
     "no weights": (lambda: ours.from_layer(KL.GRU(3)), ValueError, "layer: it has no weights yet"),
     "activation": (lambda: ours.from_layer(built(KL.GRU(3, activation="gelu"))), ValueError, "activation='gelu'"),
     "function": (lambda: ours.from_layer(built(KL.GRU(3, activation=lambda x: x))), ValueError, "GRU: fastrnn has no activ"),
-    "dense": (lambda: ours.from_layer(built(KL.Dense(3, activation="relu"))), ValueError, "Dense: fastrnn has no activation"),
+    "dense": (lambda: ours.from_layer(built(KL.Dense(3, activation="relu"))), ValueError, "Dense: fastrnn has no"),
     "backwards": (lambda: ours.from_layer(built(KL.GRU(3, go_backwards=True))), ValueError, "go_backwards=True"),
     "stateful": (lambda: ours.from_model(keras.Sequential([keras.Input(batch_shape=(2, 4, 3)), KL.GRU(3, stateful=True)])),
                  ValueError, "stateful=True"),
