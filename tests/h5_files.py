@@ -36,8 +36,9 @@ class File:
             return self.header(dataset(what, self.append, self.compact))
         if id(what) not in self.placed:
             members = {name: self.place(inner) for name, inner in sorted(what.items())}
-            self.placed[id(what)] = self.header(links(members) if self.new else [self.table(members)])
-        return self.placed[id(what)]
+            address = self.header(links(members) if self.new else [self.table(members)])
+            self.placed[id(what)] = address, what  # kept, so that no other dict gets its id
+        return self.placed[id(what)][0]
 
     def header(self, messages):
         """An object's header."""

@@ -273,6 +273,24 @@ def test_one_array_for_many_layers_is_no_memory_for_all(read):
         read(kf.zipped(kf.parts([], tree, config)))
 
 
+def test_a_file_cannot_ask_for_work(read):
+    """A group of many members, which are all one object of many messages."""
+    file = h5_files.File({}, new=True)
+    file.data = bytearray(file.data)
+    messages = 20_000 * struct.pack("<BHB", 0, 0, 0)
+    many = file.append(b"OHDR" + struct.pack("<BBI", 2, 2, 8) + messages)
+    inside = {f"n{i}": many for i in range(20_000)}
+    file.place = lambda what, place=file.place: what if isinstance(what, int) else place(what)
+    group = file.place({"vars": inside})
+    root = file.place({"layers": {"dense": group}})
+    file.data[36:44] = struct.pack("<Q", root)
+    config = kf.sequential([kf.entry("Dense")])
+    for length, words in ((8, "expected 1 or 2 arrays, got 0"), (len(messages), "more often than makes sense")):
+        file.data[many + 6 : many + 10] = struct.pack("<I", length)
+        with pytest.raises(ValueError, match=words):
+            read(kf.zipped(kf.parts([], config=config) | {"model.weights.h5": bytes(file.data)}))
+
+
 def test_a_missing_file_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing"):
         keras.read(tmp_path / "nothing.keras")
@@ -313,6 +331,6 @@ def test_more_damaged_files(tmp_path):
 
 
 def test_weights_may_be_cut_anywhere(read):
-    for end in range(0, len(DENSE), 3):
+    for end in range(0, len(DENSE), 7):
         with pytest.raises(ValueError, match="x.keras: "):
             read(with_weights(DENSE[:end]))

@@ -16,7 +16,7 @@ from .. import _validate
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _NOWHERE = 2**64 - 1  # the address of what there is not
 _LONGEST_NAME = 1000  # bytes
-_MOST_MESSAGES = 2**16  # of one object
+_WORK = 4  # for each byte of a file: messages and members looked at, bytes copied; of a sound one far less than 1
 _MAX_AXES = 32
 
 # Kinds of header messages.
@@ -37,6 +37,7 @@ class Hdf5:
 
     def __init__(self, data, path):
         self._data, self._path = memoryview(data), path
+        self._left = _WORK * len(self._data)
         self._members = {}  # address of a group -> its members
         self._root = self._superblock()
 
@@ -52,6 +53,12 @@ class Hdf5:
 
     def _refuse(self, problem):
         _validate.refuse_file(self._path, f"HDF5: {problem}")
+
+    def _spend(self, work):
+        """Refuse a file in which a few bytes lead to the same others again and again."""
+        self._left -= work
+        if self._left < 0:
+            self._refuse("its parts lead to each other more often than makes sense")
 
     def _bytes(self, at, size):
         if not 0 <= at <= len(self._data) - size or size < 0:
@@ -93,8 +100,9 @@ class Hdf5:
             while at + head <= end:
                 kind, length, flags = self._unpack("<BHB" if new else "<HHB", at)
                 at += head
-                if at + length > end or len(messages) == _MOST_MESSAGES:
+                if at + length > end:
                     self._refuse("the header of an object is larger than it says")
+                self._spend(1)
                 if flags & 2 and kind in (_SPACE, _TYPE, _LAYOUT):
                     self._refuse("a part of an object is kept elsewhere")
                 if kind == _CONTINUED:
@@ -148,13 +156,13 @@ class Hdf5:
         if self._bytes(heap, 4) != b"HEAP":
             self._refuse("a group has no names")
         (names,) = self._unpack("<Q", heap + 24)
-        members, nodes, seen, left = {}, [tree], set(), len(self._data) // 16
+        members, nodes, seen = {}, [tree], set()
         while nodes:
             at = nodes.pop()
             signature = self._bytes(at, 4)
             _, _, count = self._unpack("<BBH", at + 4)
-            left -= count
-            if at in seen or left < 0:
+            self._spend(count)
+            if at in seen:
                 self._refuse("the members of a group lead in a circle")
             seen.add(at)
             if signature == b"TREE":
@@ -222,6 +230,8 @@ class Hdf5:
         if extent >= 2**63:
             self._refuse(f"the shape of {name!r:.80} is too large")
         array = (np.frombuffer(data, dtype) if count else np.empty(0, dtype)).reshape(shape)
+        if not dtype.isnative:
+            self._spend(array.nbytes)
         return array.astype(dtype.newbyteorder("="), copy=False)
 
     def _shape(self, at, name):
