@@ -140,7 +140,10 @@ UNCLEAR = {
     "more in a layer": (fr.GRU(2, 3).state_dict() | {"gain": np.ones(2)}, {}, "the file: its tensors are not"),
     "peepholes": (fr.LSTM(2, 3, peephole=True).state_dict(), {}, "its tensors are not"),
     "another cell": (fr.MGU(2, 3).state_dict(), {}, "its tensors are not"),
-    "a layer missing": ({k: v for k, v in fr.GRU(2, 3, 3).state_dict().items() if "_l1" not in k}, {}, "_l1' is missing"),
+    "a layer missing": ({k: a for k, a in fr.GRU(2, 3, 3).state_dict().items() if "l1" not in k}, {}, "its tensors are not"),
+    "a bias missing": ({k: a for k, a in fr.GRU(2, 3).state_dict().items() if k != "bias_hh_l0"}, {}, "_hh_l0' is missing"),
+    "a billion layers": (fr.GRU(2, 3).state_dict() | {"bias_ih_l999999999": np.ones(9)}, {}, "its tensors are not"),
+    "no entries": ({"weight_ih_l0": np.ones((0, 2**20)), "weight_hh_l0": np.ones((9, 3))}, {}, "than the file holds"),
     "no weight_hh": ({"weight_ih_l0": np.ones((4, 3))}, {}, "its tensors are not"),
     "vectors": ({"weight_ih_l0": np.ones(4), "weight_hh_l0": np.ones(4)}, {}, "its tensors are not"),
 }
@@ -151,6 +154,31 @@ def test_what_is_not_clear_is_refused(case):
     tensors, options, words = UNCLEAR[case]
     with pytest.raises(ValueError, match=words):
         module_of(tensors, **options)
+
+
+def test_any_tensors_are_recognised_or_refused():
+    """Names and shapes changed at random: no name asks for a billion layers, no shape without entries for memory."""
+    rng, refused = np.random.default_rng(0), 0
+    layers = [fr.LSTM(3, 4, 2, bidirectional=True), fr.LSTM(3, 5, proj_size=2), fr.GRU(2, 3), fr.Linear(3, 4)]
+    models = [layer.state_dict() for layer in layers] + [tagger().state_dict()]
+    parts = ["weight", "bias", "_ih", "_hh", "_hr", "_l0", "_l1", "_l999999999", "_reverse", "0.", "1.", "."]
+    for i in range(2000):
+        tensors = dict(models[i % len(models)])
+        for _ in range(rng.integers(1, 3)):
+            name = rng.choice([name for name, array in tensors.items() if array.size > 1])
+            array, kind = tensors.pop(name), rng.integers(5)
+            shapes = [array.T, array[:0], array[..., 0], array[:, np.newaxis], np.zeros((0, 2**20)), np.ones((2**20, 0)),
+                      np.float32(1)]  # fmt: skip
+            old, new = rng.choice(parts, 2)
+            if kind < 2:
+                tensors[name.replace(old, new)] = array
+            elif kind < 4:
+                tensors[name] = np.asarray(shapes[rng.integers(len(shapes))])
+        try:
+            module_of(tensors, chain=True, nonlinearity="tanh")
+        except ValueError:
+            refused += 1
+    assert 1000 < refused < 2000
 
 
 # ---- what cannot be converted -------------------------------------------------------------------

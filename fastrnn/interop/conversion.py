@@ -23,7 +23,8 @@ from .torch import checked_options
 
 ENDINGS = (".safetensors", ".pt", ".pth", ".npz", ".keras", ".onnx")
 _DROPOUTS = ("input_dropout", "recurrent_dropout", "weight_drop")  # which no weights depend on
-_RECURRENT = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)(?:_l(\d+))?(_reverse)?")
+_OF_A_CELL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+_RECURRENT = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)_l(\d+)(_reverse)?")
 
 
 @dataclass
@@ -199,6 +200,7 @@ def module_of(tensors, chain=False, nonlinearity=None, batch_first=False):
     groups = {}
     for name, array in tensors.items():
         prefix, _, own = name.rpartition(".")
+        own += "_l0" if own in _OF_A_CELL else ""
         groups.setdefault(prefix, {})[own] = array
     _validate.one_after_another(groups, chain)
     kinds = [_kind(prefix, group) for prefix, group in groups.items()]
@@ -216,26 +218,34 @@ def module_of(tensors, chain=False, nonlinearity=None, batch_first=False):
 
 def _kind(prefix, group):
     """RNN, LSTM, GRU, Linear, or "table": a Linear without a bias or an Embedding."""
-    found = None
-    if "weight_ih_l0" in group or "weight_ih" in group:
-        recurrent = [name for name in group if name.startswith("weight_hh")]
-        if all(_RECURRENT.fullmatch(name) for name in group) and recurrent and group[recurrent[0]].ndim == 2:
-            rows, width = group[recurrent[0]].shape
-            projection = next((array for name, array in group.items() if name.startswith("weight_hr")), None)
-            width = projection.shape[-1] if projection is not None and projection.ndim == 2 else width
-            found = {1: RNN, 3: GRU, 4: LSTM}.get(rows // width if width and rows % width == 0 else 0)
-    elif set(group) == {"weight", "bias"} and group["weight"].ndim == 2:
+    axes = {name: array.ndim for name, array in group.items()}
+    if axes == {"weight": 2, "bias": 1}:
         found = Linear
-    elif set(group) == {"weight"} and group["weight"].ndim == 2:
+    elif axes == {"weight": 2}:
         found = "table"
+    else:
+        found = _recurrent_kind(group, axes)
     return _validate.layer_kind(found, prefix)
+
+
+def _recurrent_kind(group, axes):
+    """The class of a recurrent layer, or None."""
+    matches = [_RECURRENT.fullmatch(name) for name in group]
+    if not all(matches) or any(axes[name] != 1 + name.startswith("weight") for name in group):
+        return None
+    numbers = {match[2] for match in matches} - {None}
+    if {"weight_ih_l0", "weight_hh_l0"} - set(group) or numbers != {str(i) for i in range(len(numbers))}:
+        return None
+    rows, width = group["weight_hh_l0"].shape
+    width = group["weight_hr_l0"].shape[1] if "weight_hr_l0" in group else width
+    return {1: RNN, 3: GRU, 4: LSTM}.get(rows // width if width and rows % width == 0 else 0)
 
 
 def _table(shape, following, prefix):
     """Embedding or Linear: what a matrix alone in front of all others is, which only the width of the next one can tell."""
     wanted = None
     if following is not None:
-        wanted = following.get("weight_ih_l0", following.get("weight_ih", following.get("weight"))).shape[-1]
+        wanted = following.get("weight_ih_l0", following.get("weight")).shape[1]
     fits = [cls for cls, width in ((Embedding, shape[1]), (Linear, shape[0])) if width == wanted]
     return _validate.table_kind(fits, prefix)
 
@@ -243,24 +253,23 @@ def _table(shape, following, prefix):
 def _built(cls, group, prefix, nonlinearity, batch_first):
     """A layer with its tensors."""
     dtype = "float64" if next(iter(group.values())).dtype == "float64" else "float32"
+    budget = 2 * sum(array.size for array in group.values())  # so that shapes without entries get no memory
     if cls in (Linear, Embedding):
         rows, columns = group["weight"].shape
-        with restoring():
+        with restoring(budget):
             module = (Linear(columns, rows, "bias" in group, dtype=dtype) if cls is Linear
                       else Embedding(rows, columns, dtype=dtype))  # fmt: skip
         module.load_state_dict(group)
         return module
-    if "weight_ih" in group:  # of a cell
-        group = {f"{name}_l0": array for name, array in group.items()}
     matches = [_RECURRENT.fullmatch(name) for name in group]
     projection = group.get("weight_hr_l0")
     options = {"proj_size": len(projection)} if projection is not None else {}
     if cls is RNN:
         options["nonlinearity"] = _validate.nonlinearity_given(nonlinearity, prefix)
-    hidden = (group["weight_hh_l0"] if projection is None else projection).shape[-1]
-    with restoring():
+    hidden = (group["weight_hh_l0"] if projection is None else projection).shape[1]
+    with restoring(budget):
         module = cls(
-            group["weight_ih_l0"].shape[-1], hidden, 1 + max(int(match[2]) for match in matches), dtype=dtype,
+            group["weight_ih_l0"].shape[1], hidden, 1 + max(int(match[2]) for match in matches), dtype=dtype,
             bias=any(match[1] == "bias_ih" for match in matches), bidirectional=any(match[3] for match in matches),
             batch_first=batch_first, **options,
         )  # fmt: skip
