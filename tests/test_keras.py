@@ -285,7 +285,8 @@ def test_models_of_nothing(shape, final):
 @pytest.mark.parametrize("final", [False, True])
 def test_gradients_of_masked_models(final):
     layer = bidirectional()
-    model = masked(embedding(), keras.Final(layer) if final else layer)
+    head = fr.Linear(4, 2, dtype="float64", rng=2)  # whose bias is in the outputs past a length
+    model = masked(embedding(), keras.Final(layer) if final else layer, head)
     dy = np.random.default_rng(0).standard_normal(model(CODES).shape)
     expected = gradients_by_differences(model, CODES, dy)
     expected["0.weight"][0] = 0  # which is not trained, nor ever read

@@ -170,6 +170,13 @@ def poked(old, new, start=0):
     return with_weights(DENSE[:at] + new + DENSE[at + len(old) :])
 
 
+def placed(at, first, *others):
+    """These weights with numbers of 8 bytes from a place on."""
+    data = struct.pack(f"<{1 + len(others)}Q", first, *others)
+    return DENSE[:at] + data + DENSE[at + len(data) :]
+
+
+TREE, SYMBOLS = b"TREE", DENSE.rindex(b"\x11\0\x10\0")  # the tree of a group; the message of the root that leads to one
 LAYOUT = struct.pack("<BB", 3, 1)
 SHAPE = struct.pack("<BBB5xQQ", 1, 2, 0, 2, 3)
 HOSTILE = {
@@ -223,8 +230,9 @@ HOSTILE = {
     "heap": (poked(b"HEAP", b"HEAQ"), "no names"),
     "tree": (poked(b"TREE", b"TREF"), "no members where"),
     "tables": (poked(b"SNOD", b"SNOE"), "no members where"),
-    "circle": (poked(b"TREE" + struct.pack("<BBHQQQ", 0, 0, 1, h5_files.NOWHERE, h5_files.NOWHERE, 0),
-                     b"TREE" + struct.pack("<BBHQQQ", 0, 0, 999, h5_files.NOWHERE, h5_files.NOWHERE, 0)), "circle|beyond"),
+    "a circle of members": (with_weights(placed(DENSE.index(b"TREE") + 32, DENSE.index(b"TREE"))), "members.*in a circle"),
+    "a circle in a header": (with_weights(placed(SYMBOLS, 16 | 16 << 16, SYMBOLS, 24)), "header.* leads in a circle"),
+    "more members than there are": (poked(TREE + b"\0\0\1\0", TREE + b"\0\0\x99\x99"), "more often than makes sense"),
     "name": (poked(b"vars\0", b"\xff\xffrs\0"), "not UTF-8"),
     "in pieces": (poked(LAYOUT, b"\3\2"), "in pieces"),
     "old layout": (poked(LAYOUT, b"\1\1"), "in pieces"),

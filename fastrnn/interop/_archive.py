@@ -1,8 +1,7 @@
 """The parts of a zip archive, as ``.pt``, ``.npz`` and ``.keras`` files are.
 
 The file is read once, and what is stored in it is a view of that memory. No number in the file decides how much is
-allocated: a part that is compressed grows as it is decompressed, to 1032 times its bytes at most, which is as far as
-deflate goes.
+allocated: a part that is compressed grows as it is decompressed, which deflate lets be 1032 times its bytes at most.
 """
 
 import os
@@ -14,7 +13,6 @@ import numpy as np
 from .. import _validate
 
 _DEFLATED = 8
-_MOST = 1032  # bytes that deflate makes of one
 
 
 def read_bytes(file, path):
@@ -97,11 +95,10 @@ class Archive:
 
     def _inflated(self, name, packed, size):
         stream, data = zlib.decompressobj(-zlib.MAX_WBITS), b""
-        if size <= _MOST * packed.size:
-            try:
-                data = stream.decompress(packed, size + 1)
-            except zlib.error:
-                pass
+        try:
+            data = stream.decompress(packed, size + 1)
+        except zlib.error:
+            pass
         if len(data) != size or not stream.eof:
             self.refuse(name, "does not decompress to the size that it should have")
         return np.frombuffer(data, np.uint8)

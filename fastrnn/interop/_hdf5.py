@@ -92,7 +92,7 @@ class Hdf5:
         blocks, seen, messages = [block], set(), []
         while blocks:
             at, size = blocks.pop()
-            if at in seen or size < 0:
+            if at in seen:
                 self._refuse("the header of an object leads in a circle")
             seen.add(at)
             self._bytes(at, size)
