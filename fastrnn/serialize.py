@@ -27,6 +27,8 @@ MODELS = {
     "fastrnn-language-model": (".models", "LanguageModel"),
     "fastrnn-estimator": (".models.estimators", "Estimator"),
 }
+#: Modules that are imported when a file names one.
+LATE = {"Final": ".interop.keras", "Masked": ".interop.keras", "Masking": ".interop.keras"}
 #: Tensors of a file whose names begin so belong to a training run, not to the model.
 TRAINING = "training."
 MAX_HEADER = 100_000_000  # bytes; the bound of the reference implementation
@@ -114,12 +116,16 @@ def _header(arrays, metadata, order):
 # -- reading --------------------------------------------------------------------------------
 
 
-def read_safetensors(path):
+def read_safetensors(path, *, mapped=True):
     """Read all arrays of a file.
 
     Parameters
     ----------
     path : str or path-like
+    mapped : bool
+        Map the file into memory: what is never looked at is never read, and processes that map the same file share its
+        memory. The arrays can be written, which the file does not see. It must stay as it is while they are used:
+        whoever writes it anew has to write another file and rename that, as ``save`` does. False reads it at once.
 
     Returns
     -------
@@ -138,13 +144,13 @@ def read_safetensors(path):
     --------
     See ``write_safetensors``.
     """
-    path = _validate.path(path)
+    path, mapped = _validate.path(path), _validate.boolean(mapped, "mapped")
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         entries, metadata, start = _read_header(file, size, path)
         places = _checked_places(entries, size - start, path)
-        data = np.empty(size - start, np.uint8)
-        if file.readinto(memoryview(data)) != data.size:
+        data = _mapped(file, size)[start:] if mapped else np.empty(size - start, np.uint8)
+        if not mapped and file.readinto(memoryview(data)) != data.size:
             _validate.refuse_file(path, "it became shorter while it was read")
     tensors = {}
     for name, (dtype, shape, begin, end) in places.items():
@@ -156,6 +162,13 @@ def read_safetensors(path):
     return tensors, metadata
 
 
+def _mapped(file, size):
+    """The bytes of a file, mapped; what is written to them stays with this process."""
+    import mmap
+
+    return np.frombuffer(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY), np.uint8)
+
+
 def _read_header(file, size, path):
     """The header's entries, its metadata and where the tensors start."""
     if size < 8:
@@ -165,14 +178,14 @@ def _read_header(file, size, path):
         _validate.refuse_file(path, f"its header claims {length} bytes, more than {MAX_HEADER}")
     if length > size - 8:
         _validate.refuse_file(path, f"its header claims {length} bytes, it has {size - 8} left")
-    entries = _parsed(file.read(length), path, "header")
+    entries = parsed(file.read(length), path, "header")
     metadata = entries.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         _validate.refuse_file(path, "__metadata__ is not an object of strings")
     return entries, metadata, 8 + length
 
 
-def _parsed(text, path, what):
+def parsed(text, path, what):
     """A JSON object; no duplicate keys, no NaN, no unbounded nesting."""
     import json
 
@@ -326,7 +339,7 @@ def load(path):
     See ``save``.
     """
     path = _validate.path(path)
-    tensors, metadata = read_safetensors(path)
+    tensors, metadata = read_safetensors(path, mapped=False)
     if metadata.get("format") in MODELS:
         module, name = MODELS[metadata["format"]]
         return getattr(import_module(module, __package__), name).load(path)
@@ -335,7 +348,7 @@ def load(path):
     if metadata.get("format_version") != str(VERSION):
         found = metadata.get("format_version")
         _validate.refuse_file(path, f"format_version is {found!r}, expected '{VERSION}'")
-    description = _parsed(metadata.get("configuration", ""), path, "configuration")
+    description = parsed(metadata.get("configuration", ""), path, "configuration")
     tensors = {name: array for name, array in tensors.items() if not name.startswith(TRAINING)}
     budget = sum(array.size for array in tensors.values())
     try:
@@ -372,6 +385,8 @@ def _built(description, built, path):
             _validate.refuse_file(path, f"configuration: no module has the number {number!r:.40}")
         return built[number]
     name = description.get("class")
+    if isinstance(name, str) and name in LATE:
+        import_module(LATE[name], __package__)
     if not isinstance(name, str) or name not in registry:
         _validate.refuse_file(path, f"configuration: unknown class {name!r:.80}")
     cls, place = registry[name], len(built)

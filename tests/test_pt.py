@@ -8,10 +8,11 @@ import zipfile
 import numpy as np
 import pt_files as pt
 import pytest
+from damaged import mutated
 from tolerance import assert_same_bits
 
 import fastrnn as fr
-from fastrnn.interop import read_pt
+from fastrnn.interop import read_pt, write_pt
 
 
 @pytest.fixture
@@ -120,6 +121,20 @@ def test_files_of_before_archives(read):
     found = read(pt.stream(body, storages))
     assert_same_bits("a", found["a"], storages["7"].reshape(2, 3))
     assert_same_bits("b", found["b"], storages["12"])
+
+
+def test_what_is_written_is_read(tmp_path):
+    real = [dtype for dtype in pt.STORAGES if "complex" not in dtype]
+    arrays = pt.example() | {dtype: np.array([[0, 1], [3, 100]]).astype(dtype) for dtype in real}
+    arrays |= {"turned": np.arange(6.0).reshape(2, 3).T, "empty": np.zeros((0, 3)), "swapped": np.array([1, 2], ">f4")}
+    write_pt(tmp_path / "x.pt", arrays)
+    found = read_pt(tmp_path / "x.pt")
+    assert list(found) == list(arrays)
+    for name, array in arrays.items():
+        assert_same_bits(name, found[name], array.astype(array.dtype.newbyteorder("=")))
+    with pytest.raises(TypeError, match="complex64"):
+        write_pt(tmp_path / "y.pt", {"a": np.ones(2, np.complex64)})
+    assert [p.name for p in tmp_path.iterdir()] == ["x.pt"]
 
 
 # ---- hostile files ------------------------------------------------------------------------------
@@ -315,26 +330,6 @@ def originals():
         "a": pt.tensor("", "", 0, (2, 3), (3, 1), stored=first), "b": pt.tensor("", "", 0, (2,), (1,), stored=second),
     })  # fmt: skip
     return [pt.state_dict_file(pt.example()), pt.stream(body, storages)]
-
-
-def mutated(data, rng):
-    """One to three bytes set, bits flipped, stretches removed, repeated or moved."""
-    data = bytearray(data)
-    for _ in range(rng.integers(1, 4)):
-        at, kind = int(rng.integers(len(data))), rng.integers(5)
-        stretch = int(rng.integers(1, 12))
-        if kind == 0:
-            data[at] = int(rng.integers(256))
-        elif kind == 1:
-            data[at] ^= 1 << int(rng.integers(8))
-        elif kind == 2:
-            del data[at : at + stretch]
-        elif kind == 3:
-            data[at:at] = data[at : at + stretch]
-        else:
-            to = int(rng.integers(len(data)))
-            data[at : at + stretch] = data[to : to + stretch]
-    return bytes(data)
 
 
 def survives(path, count, seed):

@@ -6,6 +6,7 @@ import stat
 
 import numpy as np
 import pytest
+from damaged import mutated, refusals
 from hypothesis import given
 from hypothesis import strategies as st
 from tolerance import assert_same_bits
@@ -59,11 +60,12 @@ def test_what_is_written_is_read(tmp_path_factory, kinds, metadata, names):
     }
     path = tmp_path_factory.mktemp("round") / "x.safetensors"
     write_safetensors(path, tensors, metadata)
-    again, read_metadata = read_safetensors(path)
-    assert list(again) == list(tensors) and read_metadata == metadata
-    for name, array in tensors.items():
-        assert_same_bits(name, again[name], array.astype(array.dtype.newbyteorder("=")))
-        assert again[name].flags.writeable and again[name].flags.aligned
+    for mapped in (True, False):
+        again, read_metadata = read_safetensors(path, mapped=mapped)
+        assert list(again) == list(tensors) and read_metadata == metadata
+        for name, array in tensors.items():
+            assert_same_bits(name, again[name], array.astype(array.dtype.newbyteorder("=")))
+            assert again[name].flags.writeable and again[name].flags.aligned
 
 
 def test_the_bytes_of_the_format(tmp_path):
@@ -87,6 +89,27 @@ def test_tensors_that_are_not_aligned_in_the_file(tmp_path):
     tensors, metadata = read_safetensors(str(path))
     assert tensors["a"].tolist() == [7] and tensors["b"].tolist() == [3, 4] and metadata == {}
     assert tensors["b"].flags.aligned
+
+
+def test_a_mapped_file_is_read_where_it_is_looked_at(tmp_path):
+    """Neither allocated nor copied; what is written to an array stays out of the file, which may be replaced meanwhile."""
+    import tracemalloc
+
+    path, large = tmp_path / "x.safetensors", np.arange(1_000_000.0)
+    write_safetensors(path, {"a": large, "b": np.ones(3)})
+    before = path.read_bytes()
+    tracemalloc.start()
+    tensors, _ = read_safetensors(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+    tensors["a"][:3] = -1
+    assert path.read_bytes() == before
+    write_safetensors(path, {"a": np.zeros(5)})
+    assert tensors["a"][:4].tolist() == [-1, -1, -1, 3] and tensors["b"].tolist() == [1, 1, 1]
+    assert read_safetensors(path)[0]["a"].tolist() == [0] * 5
+    with pytest.raises(TypeError, match="mapped: "):
+        read_safetensors(path, mapped=1)
 
 
 def model():
@@ -288,7 +311,7 @@ def test_hostile_files_are_refused(tmp_path, case):
     data, words = HOSTILE[case]
     path = tmp_path / "x.safetensors"
     path.write_bytes(data)
-    for reader in (read_safetensors, fr.load):
+    for reader in (read_safetensors, lambda path: read_safetensors(path, mapped=False), fr.load):
         with pytest.raises(ValueError, match=words) as caught:
             reader(path)
         assert str(caught.value).startswith(f"{path}: ") and len(str(caught.value)) < 500
@@ -312,6 +335,45 @@ def test_damaged_files_are_refused_or_read_but_nothing_else(tmp_path_factory, da
         assert str(path) in str(error)
     else:
         assert isinstance(module, Module)
+
+
+def damage():
+    """``make`` of ``refusals``: of a model, and of tensors alone."""
+    rng = np.random.default_rng(0)
+    tensors = {dtype: (100 * rng.random((2, 3))).astype(dtype) for dtype in DTYPES}
+    files = []
+
+    def make(i, rng):
+        return mutated(files[i % 2], rng)
+
+    def prepared(folder):
+        fr.save(folder / "model", fr.Sequential(fr.Embedding(3, 2), fr.GRU(2, 2), fr.Linear(2, 2)))
+        write_safetensors(folder / "tensors", tensors, {"note": "many types"})
+        files.extend((folder / name).read_bytes() for name in ("model", "tensors"))
+        return make
+
+    return prepared
+
+
+def read_both_ways(path):
+    """As tensors, mapped or not, and as a model."""
+    read_safetensors(path)
+    read_safetensors(path, mapped=False)
+    fr.load(path)
+
+
+def test_more_is_damaged_and_refused_or_read_but_nothing_else(tmp_path):
+    make = damage()(tmp_path)
+    for read, least in ((read_safetensors, 100), (read_both_ways, 200)):
+        refused = refusals(tmp_path / "x.safetensors", read, make, 500, np.random.default_rng(0))
+        assert least < refused <= 500
+
+
+@pytest.mark.nightly
+def test_much_more_is_damaged(tmp_path):
+    make = damage()(tmp_path)
+    for seed, read in enumerate((read_safetensors, read_both_ways)):
+        assert refusals(tmp_path / "x.safetensors", read, make, 20_000, np.random.default_rng(seed)) > 4000
 
 
 # -- configurations that lie ----------------------------------------------------------------

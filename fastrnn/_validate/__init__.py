@@ -21,6 +21,7 @@ computed before all checks of a call have passed.
     training    what a trainer is given
     estimators  what the estimators are given
     interop     modules and graphs of other frameworks
+    conversion  what comes from Keras; files that are converted to other kinds
     encoders    what Seq2Seq and CTCRecognizer read and write
 
 Imports numpy only; each module only from those above it. The rest of the package calls
@@ -29,6 +30,30 @@ Imports numpy only; each module only from those above it. The rest of the packag
 """
 
 from .arrays import exact_shape, floating, given, indices, last_axis, real_array, same_dtype
+from .conversion import (
+    built,
+    ending,
+    file_ending,
+    fitting_widths,
+    has_output_state,
+    keras_class,
+    keras_entry,
+    keras_layers,
+    keras_table,
+    keras_weights,
+    kept_dtype,
+    layer_kind,
+    maskable,
+    masked_input,
+    masks_first,
+    met_once,
+    nonlinearity_given,
+    one_after_another,
+    one_class,
+    one_module,
+    table_kind,
+    tensors_of,
+)
 from .decoding import choosing, function, gatherable, log_probabilities, logits, stepped, token, tokens
 from .diagnostics import (
     hidden_state,

@@ -1,7 +1,8 @@
 """The command line: ``fastrnn COMMAND`` or ``python -m fastrnn COMMAND``.
 
-    train, demo, generate, eval, inspect, bench, info    a module per command: ``add`` describes it to argparse, ``run`` does it
-    common                                               what they share
+    train, demo, generate, eval, inspect, convert, bench, info    a module per command: ``add`` describes it to argparse,
+                                                                  ``run`` does it
+    common                                                        what they share
 
 Exit codes: 0 done, 2 a wrong command line or file, 130 stopped by Ctrl-C, 141 the reader of a pipe left.
 Commands import what they need when they run; matplotlib and tqdm only if they are there.
@@ -11,10 +12,10 @@ import argparse
 import os
 import sys
 
-from . import bench, demo, eval, generate, info, inspect, train
+from . import bench, convert, demo, eval, generate, info, inspect, train
 from .common import CommandError
 
-COMMANDS = (train, demo, generate, eval, inspect, bench, info)
+COMMANDS = (train, demo, generate, eval, inspect, convert, bench, info)
 
 
 def _parser(program):

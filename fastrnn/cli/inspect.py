@@ -48,7 +48,7 @@ def run(options):
         parts = {"": model} if not hasattr(model, "__iter__") else {str(i): inner for i, inner in enumerate(model)}
         print(f"Model:      {type(model).__name__}")
     for name, module in parts.items():
-        print(f"{name.capitalize() + ':':11s} {_brief(module)}")
+        print(f"{name.capitalize() + ':':11s} {brief(module)}")
     _show_parameters(model.parameters)
     recurrent = {name: module for name, module in parts.items() if module._recurrent}
     for name, layer in recurrent.items():
@@ -57,7 +57,7 @@ def run(options):
         _plot(options, model, recurrent)
 
 
-def _brief(module):
+def brief(module):
     """A module with its sizes and what is not as it is by itself."""
     if not module._recurrent:
         return repr(module)

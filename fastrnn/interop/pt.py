@@ -7,12 +7,10 @@ operations that containers and tensors need, and refuses everything else by name
 The file is read once; tensors are views of that memory. No number in the file decides how much is allocated.
 """
 
-import os
-import struct
-
 import numpy as np
 
 from .. import _validate
+from ._archive import Archive, read_bytes
 from ._pt_pickle import Unpickler
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # what a file without an archive begins with
@@ -47,60 +45,19 @@ def read_pt(path):
     """
     path = _validate.path(path)
     with open(path, "rb") as file:
-        data = np.empty(os.fstat(file.fileno()).st_size, np.uint8)
-        if file.readinto(memoryview(data)) != data.size:
-            _validate.refuse_file(path, "it became shorter while it was read")
+        data = read_bytes(file, path)
         archive = data[:4].tobytes() == b"PK\3\4"
         return (_Archive(file, data, path) if archive else _Stream(data, path)).value()
 
 
-class _Archive:
+class _Archive(Archive):
     """A zip archive: ``NAME/data.pkl``, ``NAME/data/KEY`` and, since PyTorch 2.1, ``NAME/byteorder``."""
 
     def __init__(self, file, data, path):
-        self.data, self.path, self.storages = data, path, {}
-        self.parts = self._directory(file)
-
-    def _directory(self, file):
-        """Part -> where its entry stands and its size; NAME is left out."""
-        import zipfile
-
-        problem, infos = None, []
-        try:
-            with zipfile.ZipFile(file) as archive:
-                infos = archive.infolist()
-        except OSError:
-            raise
-        except Exception as error:  # a damaged directory makes zipfile raise a dozen of types
-            problem = f"its zip directory is damaged: {error!r:.100}"
-        parts = {}
-        for info in infos:
-            part = info.filename.partition("/")[2]
-            if info.compress_type != 0 or info.flag_bits & 1 or info.compress_size != info.file_size:
-                problem = f"the part {part!r:.80} is compressed or encrypted, which torch.save never does"
-            if part in parts:
-                problem = f"the part {part!r:.80} occurs twice"
-            parts[part] = info.header_offset, info.file_size
-        if problem is None and sum(size for _, size in parts.values()) > self.data.size:
-            problem = "its parts overlap"
-        if problem is None and "data.pkl" not in parts:
-            problem = "it has no data.pkl: torch.save did not write it"
-        if problem:
-            _validate.refuse_file(self.path, problem)
-        return parts
-
-    def part(self, name):
-        """The bytes of a part: a view of the file's."""
-        if name not in self.parts:
-            _validate.refuse_file(self.path, f"the part {name!r:.80} is missing")
-        start, size = self.parts[name]
-        header = self.data[max(start, 0) : start + 30].tobytes() if start >= 0 else b""
-        if len(header) != 30 or header[:4] != b"PK\3\4":
-            _validate.refuse_file(self.path, f"the part {name!r:.80} is not where the directory says")
-        start += 30 + sum(struct.unpack("<HH", header[26:]))
-        if start + size > self.data.size:
-            _validate.refuse_file(self.path, f"the part {name!r:.80} goes beyond the end of the file")
-        return self.data[start : start + size]
+        super().__init__(file, data, path, lambda name: name.partition("/")[2])
+        self.storages = {}
+        if "data.pkl" not in self.parts:
+            _validate.refuse_file(path, "it has no data.pkl: torch.save did not write it")
 
     def value(self):
         """What was saved."""

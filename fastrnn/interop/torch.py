@@ -178,11 +178,11 @@ def _filled(torch, make, suffix, module):
     return theirs
 
 
-def _checked_options(module, owner):
-    """The configuration of a layer, whose options torch.nn all has."""
+def checked_options(module, owner, without=()):
+    """The configuration of a layer, whose options torch.nn all has but for those ``without`` which it is asked."""
     config = module._config()
     for name, allowed in _ONLY.items():
-        if name in config and not (name == "merge" and not module.bidirectional):
+        if name in config and name not in without and not (name == "merge" and not module.bidirectional):
             _validate.expressible(config[name], allowed, name, owner, "torch.nn")
     if "activations" in config:
         usual = ("sigmoid", "tanh", "tanh")[: len(config["activations"])]
@@ -192,7 +192,7 @@ def _checked_options(module, owner):
 
 def _to_layer(torch, module):
     name = type(module).__name__
-    config = _checked_options(module, name)
+    config = checked_options(module, name)
     taken = ("num_layers", "nonlinearity", "proj_size", "bias", "batch_first", "bidirectional")
     options = {key: config[key] for key in taken if key in config}
 
@@ -208,7 +208,7 @@ def _to_layer(torch, module):
 def _to_cell(torch, module):
     kinds = {RNN: "RNNCell", LSTM: "LSTMCell", GRU: "GRUCell"}
     name = _validate.convertible(module, kinds)
-    config = _checked_options(module, name)
+    config = checked_options(module, name)
     for option, only in (("num_layers", 1), ("bidirectional", False), ("proj_size", 0)):
         _validate.expressible(config.get(option, only), (only,), option, name, "torch.nn")
     options = {"nonlinearity": config["nonlinearity"]} if name == "RNNCell" else {}

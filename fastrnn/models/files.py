@@ -31,7 +31,7 @@ def write(model, path, tensors, metadata):
 
 def read(kind, path):
     """``model, tensors, metadata`` of a file; ``kind`` is the model's class. ValueError for a file that has no model."""
-    tensors, metadata = read_safetensors(_validate.path(path))
+    tensors, metadata = read_safetensors(_validate.path(path), mapped=False)
     if metadata.get("format") != FORMAT:
         _validate.refuse_file(path, "it is not a fastrnn language model")
     if metadata.get("format_version") not in VERSIONS:

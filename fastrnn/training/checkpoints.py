@@ -69,7 +69,7 @@ def save(trainer, path):
 
 def resume(trainer, path):
     """Take over a checkpoint."""
-    tensors, metadata = read_safetensors(path)
+    tensors, metadata = read_safetensors(path, mapped=False)
     if "training" not in metadata:
         _validate.refuse_file(path, "it holds a model only, no training run to go on with")
     try:

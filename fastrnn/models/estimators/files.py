@@ -54,7 +54,7 @@ def _plain(value):
 
 def read(kind, path):
     """The estimator of a file; ``kind`` is its class or a base of it. ValueError for a file that has none."""
-    tensors, metadata = read_safetensors(_validate.path(path))
+    tensors, metadata = read_safetensors(_validate.path(path), mapped=False)
     if metadata.get("format") != FORMAT:
         _validate.refuse_file(path, "it is not an estimator of fastrnn")
     if metadata.get("format_version") != VERSION:
