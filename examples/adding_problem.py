@@ -84,14 +84,14 @@ def trained(layer, seed, T, steps, rate):
     return model, trainer.history
 
 
-def run(seed=0, picture=None, T=200, short=50, steps=3_000, hidden_size=64, test=2_000):
+def run(seed=0, picture=None, T=200, short=50, steps=2_000, hidden_size=64, test=2_000):
     """The figures: mean squared errors."""
     nets = {
         "LSTM": (lstm, T, 0.005),
         "GRU": (gru, T, 0.005),
         "tanh RNN": (rnn, T, 0.005),
-        f"relu RNN, identity, T = {short}": (identity_rnn, short, 0.001),
-        f"relu RNN, identity, T = {T}": (identity_rnn, T, 0.001),
+        f"relu RNN, identity, T = {short}": (identity_rnn, short, 0.003),
+        f"relu RNN, identity, T = {T}": (identity_rnn, T, 0.003),
     }
     figures, curves = {}, {}
     for name, (kind, length, rate) in nets.items():

@@ -42,7 +42,7 @@ def sequences(rng, delay, count):
 class Copying(Source):
     """Batches with delays up to ``self.delay``, which ``raise_delay`` raises."""
 
-    def __init__(self, seed, most, batch_size, enough=0.02):
+    def __init__(self, seed, most, batch_size, enough=0.2):
         self.seed, self.most, self.batch_size, self.enough = seed, most, batch_size, enough
         self.delay, self.since, self.reached = 1, 0, []
 
@@ -90,7 +90,7 @@ def right(model, rng, delay, count):
     return float(np.mean(model(x)[-SHOWN:].argmax(axis=2) == said[-SHOWN:]))
 
 
-def run(seed=0, picture=None, delay=100, longer=150, steps=4_000, batch_size=64, hidden_size=64, test=2_000, rate=0.005):
+def run(seed=0, picture=None, delay=100, longer=150, steps=3_000, batch_size=32, hidden_size=64, test=2_000, rate=0.02):
     """The figures: symbols right, and how far the curriculum came."""
     figures, climbs, models = {}, {}, {}
     for name, kind in (("LSTM", lstm), ("tanh RNN", rnn)):

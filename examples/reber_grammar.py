@@ -74,15 +74,14 @@ def padded(strings):
     return x, lengths
 
 
-def softmax(logits):
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+def probabilities(logits):
+    return np.exp(fr.decoding.log_softmax(logits))
 
 
 def predicted(model, strings):
     """For each string, whether what is likely is what is allowed: at all steps, and at the outer symbol."""
     x, lengths = padded(strings)
-    likely = softmax(model(x, lengths=lengths)) > LIKELY
+    likely = probabilities(model(x, lengths=lengths)) > LIKELY
     everywhere, outer = np.ones((2, len(strings)), bool)
     for n, string in enumerate(strings):
         sets = [[SYMBOLS[code] for code in np.flatnonzero(row)] for row in likely[: len(string) - 1, n]]
@@ -99,13 +98,12 @@ def written_on(model, beginnings, rng, most=200):
     last, strings = fr.pool(y, lengths), list(beginnings)
     going = np.arange(len(strings))  # the numbers of the strings that have not ended
     while len(going):
-        uniform = rng.random((len(going), 1))
-        codes = (softmax(head(last).astype(float)).cumsum(axis=1) < uniform).sum(axis=1).clip(max=len(SYMBOLS) - 1)
+        codes = fr.decoding.sample(head(last), rng=rng)
         for n, code in zip(going, codes):
             strings[n] += SYMBOLS[code]
         # The inner string has an E of its own.
         on = np.array([strings[n].count("E") < 2 and len(strings[n]) < most for n in going])
-        going, state = going[on], tuple(part[:, on] for part in state)
+        going, state = going[on], fr.decoding.gather(state, np.flatnonzero(on))
         y, state = layer(embedding(codes[on][np.newaxis]), state)
         last = y[0]
     return strings
@@ -154,8 +152,7 @@ def draw(path, model, strings):
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     for axes, outer in zip(figure.subplots(2, 1), "TP"):
         one = chosen[0] + outer + chosen[2:-2] + outer + "E"
-        probabilities = softmax(model(padded([one])[0][:, 0]))[:-1]
-        axes.imshow(probabilities.T, cmap="gray_r", vmin=0, vmax=1, aspect="auto")
+        axes.imshow(probabilities(model(padded([one])[0][:, 0]))[:-1].T, cmap="gray_r", vmin=0, vmax=1, aspect="auto")
         for step, symbols in enumerate(allowed(one)[:-1]):
             axes.plot([step] * len(symbols), [SYMBOLS.index(s) for s in symbols], "o", mfc="none", color="#d6604d", ms=11)
         axes.set_xticks(range(len(one) - 1), one[:-1])
