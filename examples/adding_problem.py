@@ -115,6 +115,7 @@ def draw(path, curves):
     for name, history in curves.items():
         axes.plot(history["step"], history["valid_loss"], label=name)
     axes.set(yscale="log", xlabel="steps of training", ylabel="mean squared error", title="the adding problem")
+    axes.set_ylim(1e-4, 1e2)  # before they have seen long sequences some nets are off by far more
     axes.grid(color="0.92")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

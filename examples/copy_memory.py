@@ -7,7 +7,7 @@ more blanks, at which it has to say the symbols in their order, having said blan
 symbol in eight right.
 
 An LSTM with chrono biases, and a tanh RNN beside it with the same budget, have a curriculum: the delay begins at 1, and is
-raised by a half whenever the loss of the last 20 steps is small, up to 100. Every batch draws its own delay, up to that one.
+raised by a half and one whenever the loss of the last 20 steps is small, up to 100. Every batch draws its own delay, up to that one.
 Reports how many symbols of 2,000 fresh sequences with a delay of 100 are right, how far the curriculum came, and how
 many are right after a delay of 150, which none was trained with.
 
@@ -90,7 +90,7 @@ def right(model, rng, delay, count):
     return float(np.mean(model(x)[-SHOWN:].argmax(axis=2) == said[-SHOWN:]))
 
 
-def run(seed=0, picture=None, delay=100, longer=150, steps=3_000, batch_size=32, hidden_size=64, test=2_000, rate=0.02):
+def run(seed=0, picture=None, delay=100, longer=150, steps=3_000, batch_size=64, hidden_size=64, test=2_000, rate=0.01):
     """The figures: symbols right, and how far the curriculum came."""
     figures, climbs, models = {}, {}, {}
     for name, kind in (("LSTM", lstm), ("tanh RNN", rnn)):

@@ -5,7 +5,7 @@
 A string is B, then T or P, then a string of the Reber grammar, then T or P again, the same as before, then E. The inner
 string has 6 symbols and more, and says nothing about the outer symbol. Where the grammar goes two ways both are as likely.
 
-An LSTM of 32 units learns to predict the next symbol from 6,000 strings. 10,000 others, none of which was among these, are
+An LSTM of 32 units learns to predict the next symbol from 20,000 strings. 10,000 others, none of which was among these, are
 looked at in two ways. "predicted": at every step of a string, the symbols to which the net gives a probability above 1/4
 must be those that the grammar allows, no more and no less (to each of which it gives 1/2 or 1); a string with one step
 where they are not counts as wrong. "written on": a string is cut anywhere behind its outer symbol, and the net goes on with
@@ -120,7 +120,7 @@ def trained(seed, strings, hidden_size, epochs, rate):
     return model
 
 
-def run(seed=0, picture=None, train=6_000, test=10_000, hidden_size=32, epochs=10, rate=0.01):
+def run(seed=0, picture=None, train=20_000, test=10_000, hidden_size=32, epochs=40, rate=0.02):
     """The figures."""
     rng = np.random.default_rng([seed, 1])
     strings = [string(rng) for _ in range(train)]
