@@ -84,8 +84,8 @@ def trained(layer, seed, T, steps, rate):
     return model, trainer.history
 
 
-def run(seed=0, picture=None, T=200, short=50, steps=2_000, hidden_size=64, test=2_000):
-    """The figures: mean squared errors."""
+def run(seed=0, picture=None, T=200, short=50, steps=2_000, hidden_size=64, test=2_000, names=None):
+    """The figures: mean squared errors, of all nets or of some."""
     nets = {
         "LSTM": (lstm, T, 0.005),
         "GRU": (gru, T, 0.005),
@@ -94,7 +94,8 @@ def run(seed=0, picture=None, T=200, short=50, steps=2_000, hidden_size=64, test
         f"relu RNN, identity, T = {T}": (identity_rnn, T, 0.003),
     }
     figures, curves = {}, {}
-    for name, (kind, length, rate) in nets.items():
+    for name in names or nets:
+        kind, length, rate = nets[name]
         layer = kind(hidden_size, length, np.random.default_rng(seed))
         model, curves[name] = trained(layer, seed, length, steps, rate)
         x, sums = sequences(np.random.default_rng([seed, 2]), length, test)

@@ -7,9 +7,9 @@ more blanks, at which it has to say the symbols in their order, having said blan
 symbol in eight right.
 
 An LSTM with chrono biases, and a tanh RNN beside it with the same budget, have a curriculum: the delay begins at 1, and is
-raised by a half and one whenever the loss of the last 20 steps is small, up to 100. Every batch draws its own delay, up to that one.
-Reports how many symbols of 2,000 fresh sequences with a delay of 100 are right, how far the curriculum came, and how
-many are right after a delay of 150, which none was trained with.
+raised by a half and one, up to 100, whenever the loss of the last 20 steps was small. Every batch draws a delay between half
+of that and all of it. Reports how many symbols of 2,000 fresh sequences with a delay of 100 are right, how far the
+curriculum came, and how many are right after a delay of 150, which neither was trained with.
 
 The task is of Hochreiter & Schmidhuber (1997), in the form of Arjovsky, Shah & Bengio (2016); chrono biases are of Tallec &
 Ollivier (2018).

@@ -10,7 +10,7 @@ says which it was. Nets of 32 units, the same steps and sequences for all:
     LSTM, forget bias 0         c loses half at every step
     LSTM, forget bias 1         the same net but for that (Jozefowicz, Zaremba & Sutskever 2015)
     relu RNN, identity          R is the identity at first (Le, Jaitly & Hinton 2015); nothing vanishes
-    relu RNN, not clipped       the same net, but the gradient, when it explodes, throws away what was learned
+    relu RNN, not clipped       the same net; but where the gradient explodes, one step throws the weights far off
 
 The norm of the gradient of all parameters is limited to 1 in all but the last. The relu RNNs are trained by plain gradient
 descent, the others with Adam, which makes up for what is small throughout. Reports of each which part of the gradient comes

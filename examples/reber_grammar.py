@@ -145,7 +145,7 @@ def run(seed=0, picture=None, train=20_000, test=10_000, hidden_size=32, epochs=
 
 
 def draw(path, model, strings):
-    """The probabilities along one string, and beside them what the memory of the outer symbol does to the last."""
+    """The probabilities along one string, with either outer symbol."""
     from matplotlib.figure import Figure
 
     chosen = next(one for one in strings if 18 <= len(one) <= 24)
@@ -158,6 +158,7 @@ def draw(path, model, strings):
         axes.set_xticks(range(len(one) - 1), one[:-1])
         axes.set_yticks(range(len(SYMBOLS)), SYMBOLS)
         axes.set_ylabel("next")
+    figure.suptitle("the same string inside, with either outer symbol")
     axes.set_xlabel("read; grey: probability of the next symbol; red: what the grammar allows")
     figure.savefig(path, dpi=90)
 

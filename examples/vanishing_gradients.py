@@ -5,7 +5,8 @@
 Six nets of 64 units, none of them trained, read the same noise. The objective depends on the last output alone, so whatever
 gradient there is at an early step has come all the way back. Reports the norm of the gradient at the first step, where
 it is 1 at the last; the largest singular value of the Jacobian of the last 20 steps; and the spectral radius of R, gate by
-gate. What nets learn with such gradients, and with cured ones, is in cures.py.
+gate. A relu unit that was off once hands nothing on: of the 64 some, or none, were on at every step of the noise. What nets
+learn with such gradients, and with cured ones, is in cures.py.
 
 Source: Pascanu, Mikolov & Bengio (2013).
 """
@@ -19,7 +20,6 @@ import fastrnn as fr
 TARGETS = {
     "|dL/dh_1|, RNN": "<= 1e-40",
     "|dL/dh_1|, RNN, 3 R": ">= 1e3",
-    "|dL/dh_1|, RNN, relu, R = identity": ">= 0.01",
     "|dL/dh_1|, LSTM, forget bias 1": ">= 1e-20",
 }
 T, I, H = 200, 16, 64
