@@ -1,11 +1,10 @@
 """Counts, pictures by what is drawn in them, and the example."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from examples import example
 from tolerance import assert_same_bits
 
 import fastrnn as fr
@@ -83,14 +82,13 @@ def test_plot_of_saturation():
     axes.figure.canvas.draw()
 
 
-def test_the_example_and_its_picture(tmp_path):
+def test_the_example_and_its_picture(tmp_path, capsys):
     """It runs, and what it says is so; the picture in the documents is small."""
     pytest.importorskip("matplotlib")
     path = tmp_path / "gradients.png"
-    command = [sys.executable, ROOT / "examples/vanishing_gradients.py", path]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    first = {line[:24].strip(): float(line[24:].split()[0]) for line in done.stdout.splitlines()[1:]}
+    example("vanishing_gradients").main("0", path)
+    said = [line.split(": ") for line in capsys.readouterr().out.splitlines()]
+    first = {name.removeprefix("|dL/dh_1|, "): float(figure) for name, figure in said if name.startswith("|dL/dh_1|")}
     plain, large, identity, forgetful, patient, gru = first.values()
     assert plain < forgetful < gru < patient < identity < 1 < large
     assert first["RNN"] < 1e-40 and first["RNN, 3 R"] > 1e3 and identity > 1e-2
