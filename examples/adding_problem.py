@@ -112,7 +112,7 @@ def draw(path, curves):
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     axes.axhline(GUESS, color="0.6", linewidth=1)
-    axes.annotate("always 1", (0, GUESS), (2, 3), textcoords="offset points", color="0.4")
+    axes.annotate("always 1", (0, GUESS), (2, -12), textcoords="offset points", color="0.4")
     for name, history in curves.items():
         axes.plot(history["step"], history["valid_loss"], label=name)
     axes.set(yscale="log", xlabel="steps of training", ylabel="mean squared error", title="the adding problem")
