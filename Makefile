@@ -6,7 +6,7 @@ PY := .venv/bin/python
 ISAS := $(shell grep ^TARGET fastrnn/_core/targets/targets.def | tr -c '[:alnum:]\n' ' ' | awk '{print $$2}')
 # What tests/interop compares with; torch comes first, so that nothing chooses its version.
 TORCH := torch==2.13.0
-INTEROP := safetensors expecttest scikit-learn pandas
+INTEROP := safetensors expecttest scikit-learn pandas sktime statsmodels
 OLDEST := numpy==2.0.0 scipy==1.13.0
 
 BUILD_REQUIRES := $(shell sed -n 's/^requires = \[\(.*\)\]/\1/p' pyproject.toml | tr -d ',')

@@ -52,3 +52,53 @@ def networks(series, known, seeds, options):
     while len(run) < len(series):  # what all of them say is what each sees next
         run.append(np.mean([model.predict(1, y=run)[0] for model in models]))
     return one_step, np.array(run[known:])
+
+
+def draw(path, years, spots, one_step, free):
+    """The test years: what was measured, and the forecasts by name; one year ahead above, free runs below."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    for axes, forecasts, title in zip(figure.subplots(2, sharex=True), (one_step, free), ("one year ahead", "free run from 1920")):
+        axes.fill_between(years, spots, color="0.88", label="measured")
+        for (name, forecast), colour in zip(forecasts.items(), ("#08519c", "#e6550d", "#31a354")):
+            axes.plot(years, forecast, color=colour, linewidth=1.2, label=name)
+        axes.set(title=title, ylabel="sunspots", xlim=(years[0], years[-1]))
+        axes.set_ylim(bottom=0)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, ncols=4, fontsize=8)
+    figure.savefig(path, dpi=90)
+
+
+def run(seed=0, picture=None, nets=5, grid=GRID, folds=4, epochs=100):
+    """Root mean squared errors of the test years; the nets have the seeds from ``nets * seed`` on."""
+    data = sunspots.load_pandas().data
+    years, spots = data["YEAR"].to_numpy(int), data["SUNACTIVITY"].to_numpy()
+    known, roots = int((years <= LAST).sum()), np.sqrt(spots)
+    options = {"epochs": epochs}
+    search = GridSearchCV(NARXForecaster(random_state=seed, **options), grid, cv=TimeSeriesSplit(folds), refit=False)
+    options |= search.fit(roots[:known]).best_params_
+    narx = [squared(forecast) for forecast in networks(roots, known, range(nets * seed, nets * (seed + 1)), options)]
+    ar = autoregression(spots, known)
+    ar_of_roots = [squared(forecast) for forecast in autoregression(roots, known)]
+    truth, cycles = spots[known:], np.resize(spots[known - CYCLE : known], len(spots) - known)
+    one_step = {"NARX": narx[0], "AR": ar[0], "AR of roots": ar_of_roots[0], "persistence": spots[known - 1 : -1]}
+    free = {"NARX": narx[1], "AR": ar[1], "AR of roots": ar_of_roots[1], "persistence": np.full(len(truth), spots[known - 1]),
+            "eleven years again": cycles}  # fmt: skip
+    figures = {f"one step, {name}": rmse(forecast, truth) for name, forecast in one_step.items()}
+    best = min(figures["one step, AR"], figures["one step, AR of roots"])
+    figures["one step, NARX / the better AR"] = figures["one step, NARX"] / best
+    figures |= {f"free run, {name}": rmse(forecast, truth) for name, forecast in free.items()}
+    if picture is not None:
+        shown = ("NARX", "AR of roots", "eleven years again")
+        draw(picture, years[known:], truth, *({k: f[k] for k in shown if k in f} for f in (one_step, free)))
+    return figures | search.best_params_
+
+
+def main(seed=0, picture=None):
+    for name, value in run(int(seed), picture).items():
+        print(f"{name}: {value:.4g}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -37,3 +37,52 @@ def test_japanese_vowels(tmp_path):
     frames, speakers = vowels.utterances("test")
     assert len(frames) == len(speakers) == 370 and len(set(speakers)) == 9
     assert {x.shape[1] for x in frames} == {12} and 7 <= min(map(len, frames)) <= max(map(len, frames)) == 29
+
+
+def test_sunspots(tmp_path):
+    pytest.importorskip("statsmodels")
+    sunspots, picture = example("sunspots"), tmp_path / "sunspots.png"
+    grid = {"output_taps": [9], "hidden_size": [4]}
+    figures = sunspots.run(0, picture, nets=2, grid=grid, folds=2, epochs=40)
+    assert figures["one step, NARX"] < figures["one step, persistence"]
+    assert figures["one step, NARX / the better AR"] < 1.1
+    assert picture.stat().st_size > 10_000
+
+
+def test_autoregression_by_least_squares():
+    """Order by Akaike's criterion, forecasts one step ahead and in a free run: all of it by ``lstsq``."""
+    pytest.importorskip("statsmodels")
+    rng, known = np.random.default_rng(0), 150
+    series = list(rng.standard_normal(3))
+    while len(series) < 200:
+        series.append(0.7 + 1.1 * series[-1] - 0.9 * series[-2] + 0.4 * series[-3] + rng.standard_normal())
+    series = np.array(series)
+
+    def seen(order):  # 1, y_{t-1}, ..., y_{t-order}, of the steps from ``order`` on
+        return np.column_stack([np.ones(200 - order)] + [series[order - k : 200 - k] for k in range(1, order + 1)])
+
+    def fit(order, first):
+        x, y = seen(order)[first - order : known - order], series[first:known]
+        weights = np.linalg.lstsq(x, y, rcond=None)[0]
+        return weights, len(y) * np.log(np.mean((y - x @ weights) ** 2)) + 2 * order
+
+    order = min(range(21), key=lambda order: fit(order, 20)[1])
+    weights, _ = fit(order, order)
+    one_step, free = example("sunspots").autoregression(series, known)
+    assert order >= 3 and one_step == pytest.approx(seen(order)[known - order :] @ weights, rel=1e-8)
+    run = list(series[:known])
+    for _ in range(50):
+        run.append(weights @ [1, *run[: -order - 1 : -1]])
+    assert free == pytest.approx(run[known:], rel=1e-8)
+
+
+def test_networks_of_sunspots_are_a_mean():
+    """One step ahead the mean of what each says; a free run of one network is its own."""
+    pytest.importorskip("statsmodels")
+    sunspots, options = example("sunspots"), {"output_taps": 3, "epochs": 2}
+    series = np.sin(np.arange(60) * 0.6)
+    alone = [sunspots.networks(series, 40, [seed], options) for seed in (0, 1)]
+    both = sunspots.networks(series, 40, [0, 1], options)
+    assert both[0] == pytest.approx((alone[0][0] + alone[1][0]) / 2, rel=1e-12)
+    assert alone[1][1] == pytest.approx(sunspots.NARXForecaster(random_state=1, **options).fit(series[:40]).predict(20), rel=1e-6)
+    assert len(both[1]) == 20 and both[1][0] == both[0][0]
