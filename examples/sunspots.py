@@ -16,7 +16,7 @@ statsmodels.
 import sys
 
 import numpy as np
-from sklearn.model_selection import GridSearchCV, TimeSeriesSplit
+from sklearn.model_selection import ParameterGrid, TimeSeriesSplit
 from statsmodels.datasets import sunspots
 from statsmodels.tsa.ar_model import AutoReg, ar_select_order
 
@@ -24,7 +24,7 @@ from fastrnn.models import NARXForecaster
 
 TARGETS = {"one step, NARX / the better AR": "< 1"}
 LAST, CYCLE = 1920, 11
-GRID = {"output_taps": [9, 12], "hidden_size": [4, 8], "weight_decay": [0.0, 0.1]}
+GRID = {"output_taps": [6, 9, 12], "hidden_size": [4, 8]}
 
 
 def squared(roots):
@@ -39,27 +39,46 @@ def rmse(forecast, truth):
 def autoregression(series, known):
     """Forecasts of all after the first ``known``: one step ahead, and a free run."""
     order = ar_select_order(series[:known], maxlag=20, ic="aic").ar_lags
-    fitted = AutoReg(series[:known], order).fit()
-    one_step = AutoReg(series, order).predict(fitted.params, known, len(series) - 1)
-    return one_step, fitted.forecast(len(series) - known)
+    model = AutoReg(series[:known], order).fit()
+    return AutoReg(series, order).predict(model.params, known, len(series) - 1), model.forecast(len(series) - known)
 
 
-def networks(series, known, seeds, options):
-    """The same, by the mean of networks."""
-    models = [NARXForecaster(random_state=seed, **options).fit(series[:known]) for seed in seeds]
-    one_step = np.mean([model.predict_series(series)[known:] for model in models], axis=0)
-    run = list(series[:known])
-    while len(run) < len(series):  # what all of them say is what each sees next
+def fitted(series, seeds, options):
+    """Networks of these options, which differ by their seed alone."""
+    return [NARXForecaster(random_state=seed, **options).fit(series) for seed in seeds]
+
+
+def one_step(models, series, known):
+    """What networks together forecast for all after the first ``known``, each from what was measured before."""
+    return np.mean([model.predict_series(series)[known:] for model in models], axis=0)
+
+
+def free_run(models, series, horizon):
+    """What they forecast next; what all of them say is what each sees from then on."""
+    run = list(series)
+    for _ in range(horizon):
         run.append(np.mean([model.predict(1, y=run)[0] for model in models]))
-    return one_step, np.array(run[known:])
+    return np.array(run[len(series) :])
 
 
-def draw(path, years, spots, one_step, free):
+def chosen(series, grid, folds, seeds, options):
+    """The options of a grid with which networks err least in cross-validation, from what was before to what came next."""
+
+    def error(more):
+        cuts = [(tried[0], tried[-1] + 1) for _, tried in TimeSeriesSplit(folds).split(series)]
+        forecasts = [one_step(fitted(series[:known], seeds, options | more), series[:end], known) for known, end in cuts]
+        return np.mean([rmse(squared(forecast), squared(series[slice(*cut)])) for forecast, cut in zip(forecasts, cuts)])
+
+    return options | min(ParameterGrid(grid), key=error)
+
+
+def draw(path, years, spots, ahead, free):
     """The test years: what was measured, and the forecasts by name; one year ahead above, free runs below."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 6), layout="constrained")
-    for axes, forecasts, title in zip(figure.subplots(2, sharex=True), (one_step, free), ("one year ahead", "free run from 1920")):
+    panels = {"one year ahead": ahead, "free run from 1920": free}
+    for axes, (title, forecasts) in zip(figure.subplots(2, sharex=True), panels.items()):
         axes.fill_between(years, spots, color="0.88", label="measured")
         for (name, forecast), colour in zip(forecasts.items(), ("#08519c", "#e6550d", "#31a354")):
             axes.plot(years, forecast, color=colour, linewidth=1.2, label=name)
@@ -75,24 +94,24 @@ def run(seed=0, picture=None, nets=5, grid=GRID, folds=4, epochs=100):
     data = sunspots.load_pandas().data
     years, spots = data["YEAR"].to_numpy(int), data["SUNACTIVITY"].to_numpy()
     known, roots = int((years <= LAST).sum()), np.sqrt(spots)
-    options = {"epochs": epochs}
-    search = GridSearchCV(NARXForecaster(random_state=seed, **options), grid, cv=TimeSeriesSplit(folds), refit=False)
-    options |= search.fit(roots[:known]).best_params_
-    narx = [squared(forecast) for forecast in networks(roots, known, range(nets * seed, nets * (seed + 1)), options)]
+    seeds = range(nets * seed, nets * (seed + 1))
+    options = chosen(roots[:known], grid, folds, seeds, {"epochs": epochs, "weight_decay": 0.1})
+    models = fitted(roots[:known], seeds, options)
+    narx = squared(one_step(models, roots, known)), squared(free_run(models, roots[:known], len(spots) - known))
     ar = autoregression(spots, known)
     ar_of_roots = [squared(forecast) for forecast in autoregression(roots, known)]
     truth, cycles = spots[known:], np.resize(spots[known - CYCLE : known], len(spots) - known)
-    one_step = {"NARX": narx[0], "AR": ar[0], "AR of roots": ar_of_roots[0], "persistence": spots[known - 1 : -1]}
+    ahead = {"NARX": narx[0], "AR": ar[0], "AR of roots": ar_of_roots[0], "persistence": spots[known - 1 : -1]}
     free = {"NARX": narx[1], "AR": ar[1], "AR of roots": ar_of_roots[1], "persistence": np.full(len(truth), spots[known - 1]),
             "eleven years again": cycles}  # fmt: skip
-    figures = {f"one step, {name}": rmse(forecast, truth) for name, forecast in one_step.items()}
+    figures = {f"one step, {name}": rmse(forecast, truth) for name, forecast in ahead.items()}
     best = min(figures["one step, AR"], figures["one step, AR of roots"])
     figures["one step, NARX / the better AR"] = figures["one step, NARX"] / best
     figures |= {f"free run, {name}": rmse(forecast, truth) for name, forecast in free.items()}
     if picture is not None:
         shown = ("NARX", "AR of roots", "eleven years again")
-        draw(picture, years[known:], truth, *({k: f[k] for k in shown if k in f} for f in (one_step, free)))
-    return figures | search.best_params_
+        draw(picture, years[known:], truth, *({k: f[k] for k in shown if k in f} for f in (ahead, free)))
+    return figures | {"years seen": options["output_taps"], "units": options["hidden_size"]}
 
 
 def main(seed=0, picture=None):

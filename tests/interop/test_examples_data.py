@@ -77,12 +77,15 @@ def test_autoregression_by_least_squares():
 
 
 def test_networks_of_sunspots_are_a_mean():
-    """One step ahead the mean of what each says; a free run of one network is its own."""
+    """One step ahead of what each says; a free run of one network is its own, of two goes on from what both said."""
     pytest.importorskip("statsmodels")
-    sunspots, options = example("sunspots"), {"output_taps": 3, "epochs": 2}
+    sunspots = example("sunspots")
     series = np.sin(np.arange(60) * 0.6)
-    alone = [sunspots.networks(series, 40, [seed], options) for seed in (0, 1)]
-    both = sunspots.networks(series, 40, [0, 1], options)
-    assert both[0] == pytest.approx((alone[0][0] + alone[1][0]) / 2, rel=1e-12)
-    assert alone[1][1] == pytest.approx(sunspots.NARXForecaster(random_state=1, **options).fit(series[:40]).predict(20), rel=1e-6)
-    assert len(both[1]) == 20 and both[1][0] == both[0][0]
+    models = sunspots.fitted(series[:40], [0, 1], {"output_taps": 3, "epochs": 2})
+    alone = [sunspots.one_step([model], series, 40) for model in models]
+    both = sunspots.one_step(models, series, 40)
+    assert len(both) == 20 and (alone[0] != alone[1]).all() and both == pytest.approx((alone[0] + alone[1]) / 2, rel=1e-12)
+    assert sunspots.free_run(models[:1], series[:40], 20) == pytest.approx(models[0].predict(20), rel=1e-5, abs=1e-5)
+    run = sunspots.free_run(models, series[:40], 2)
+    assert run[0] == both[0]
+    assert run[1] == np.mean([model.predict_series([*series[:40], run[0], 0.0])[-1] for model in models])
