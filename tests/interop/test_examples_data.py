@@ -31,7 +31,8 @@ def test_shifted_digits():
 def test_japanese_vowels(tmp_path):
     pytest.importorskip("sktime")
     vowels, picture = example("japanese_vowels"), tmp_path / "vowels.png"
-    figures = vowels.run(0, picture, nets=1, grid={"hidden_size": [16]}, folds=2, epochs=10)
+    grid = {"hidden_size": [16], "cell_options": [{"recurrent_dropout": 0.1}]}
+    figures = vowels.run(0, picture, nets=1, grid=grid, folds=2, epochs=10)
     assert figures["median"] == figures["net 1"] > 0.85
     assert picture.stat().st_size > 5_000
     frames, speakers = vowels.utterances("test")
@@ -45,7 +46,8 @@ def test_sunspots(tmp_path):
     grid = {"output_taps": [9], "hidden_size": [4]}
     figures = sunspots.run(0, picture, nets=2, grid=grid, folds=2, epochs=40)
     assert figures["one step, NARX"] < figures["one step, persistence"]
-    assert figures["one step, NARX / the better AR"] < 1.1
+    assert figures["one step, the better AR"] == min(figures["one step, AR"], figures["one step, AR of roots"])
+    assert figures["one step, NARX"] < 1.1 * figures["one step, the better AR"]
     assert picture.stat().st_size > 10_000
 
 
