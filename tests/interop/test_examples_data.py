@@ -43,11 +43,11 @@ def test_japanese_vowels(tmp_path):
 def test_sunspots(tmp_path):
     pytest.importorskip("statsmodels")
     sunspots, picture = example("sunspots"), tmp_path / "sunspots.png"
-    grid = {"output_taps": [9], "epochs": [30], "weight_decay": [0.1, 1.0]}
+    grid = {"output_taps": [9], "epochs": [20, 60]}
     figures = sunspots.run(0, picture, nets=2, grid=grid, folds=2)
     assert figures["one step, NARX"] < figures["one step, persistence"]
     assert figures["one step, the better AR"] == min(figures["one step, AR"], figures["one step, AR of roots"])
-    assert figures["one step, NARX"] < 1.1 * figures["one step, the better AR"]
+    assert figures["one step, NARX"] < 1.3 * figures["one step, the better AR"]
     assert picture.stat().st_size > 10_000
 
 
