@@ -110,17 +110,19 @@ def draw(path, figures, history, written):
     left, right = figure.subplots(1, 2, width_ratios=(4, 3))
     bits = history["valid_loss"] / np.log(2)
     read, bits = history["seen"][np.isfinite(bits)] / 1e6, bits[np.isfinite(bits)]
-    left.plot(read, bits, color="#08519c", marker="o", markersize=3, label="GRU, a part of the held-out files")
+    left.plot(read, bits, color="#08519c", marker="o", markersize=3)
+    left.annotate("GRU", (read[0], bits[0]), (6, 4), color="#08519c", textcoords="offset points")
     for name, value in figures.items():
         if name.endswith("-gram") or name.startswith("xz"):
+            x, side = (0, "left") if name.startswith("xz") else (1, "right")
             left.axhline(value, color="0.6", linestyle="--", linewidth=1)
-            left.annotate(name, (1, value), (-4, 1), color="0.4", fontsize=8, xycoords=("axes fraction", "data"),
-                          textcoords="offset points", ha="right")  # fmt: skip
+            left.annotate(name, (x, value), (4 - 8 * x, 2), color="0.4", fontsize=8, xycoords=("axes fraction", "data"),
+                          textcoords="offset points", ha=side)  # fmt: skip
     left.set(xlabel="million characters read", ylabel="bits per held-out character")
     left.set_xlim(left=0)
     left.spines[["top", "right"]].set_visible(False)
-    left.legend(frameon=False)
-    right.text(0, 1, written, family="monospace", fontsize=8, va="top", transform=right.transAxes)
+    lines = [line if len(line) <= 66 else line[:65] + "\N{HORIZONTAL ELLIPSIS}" for line in written.splitlines()]
+    right.text(0, 1, "\n".join(lines[:34]), family="monospace", fontsize=7.5, va="top", transform=right.transAxes)
     right.set_axis_off()
     right.set_title("it writes", loc="left")
     figure.savefig(path, dpi=90)
@@ -134,7 +136,8 @@ def run(seed=0, picture=None, characters=10_000_000, unseen=1_000_000, orders=(3
     model = LanguageModel(vocabulary, hidden_size=hidden_size, num_layers=1, cell="gru", rng=seed)
     options = {"epochs": epochs, "batch_size": 32, "seq_length": 64, "learning_rate": 0.005}
     every = max(1, epochs * len(codes) // (32 * 64 * 16))  # 16 times, for the picture alone
-    seconds, trainer = timed(model.fit, codes, valid=unseen_codes[:100_000], validate_every=every, **options)
+    pieces = unseen_codes[: len(unseen_codes) // 1000 * 1000].reshape(-1, 1000)[::5].ravel()  # from everywhere
+    seconds, trainer = timed(model.fit, codes, valid=pieces, validate_every=every, **options)
     figures = {"GRU": model.bits_per_character(unseen_codes), "GRU, seconds": seconds}
     for order in orders:
         seconds, ngrams = timed(KneserNey, codes, order, len(vocabulary))
@@ -142,7 +145,7 @@ def run(seed=0, picture=None, characters=10_000_000, unseen=1_000_000, orders=(3
     figures["xz -9"] = compressed(held_out)
     figures["xz -9 behind the training text"] = compressed(held_out, train)
     if picture is not None:
-        written = "def " + "".join(model.generate(700, prime="def ", temperature=0.6, rng=seed))
+        written = "def " + "".join(model.generate(1200, prime="def ", temperature=0.5, rng=seed))
         draw(picture, figures, trainer.history, written)
     return figures
 

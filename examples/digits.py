@@ -28,7 +28,7 @@ SHIFTS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 def shifted(images):
     """``(N, 8, 8)`` -> ``(5 N, 8, 8)``: as they are, and moved; what comes in is empty."""
     wide = np.pad(images, ((0, 0), (1, 1), (1, 1)))
-    return np.concatenate([wide[:, 1 + down : 9 + down, 1 + right : 9 + right] for down, right in SHIFTS])
+    return np.concatenate([wide[:, 1 - down : 9 - down, 1 - right : 9 - right] for down, right in SHIFTS])
 
 
 def draw(path, images, truth, named):

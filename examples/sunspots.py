@@ -7,7 +7,7 @@ see the square roots of the last years; how many years, and for how long they ar
 four times twenty years up to 1920, each learned from what is before, and on 1720 to 1789, learned from what is after, whose
 maximum is above all that is learned from, as that of years to come may be. (These years, and between what is chosen, were
 revised twice after results on the test had been seen, and before those reported.) The forecast is the mean of the five,
-squared. Autoregression, its order chosen by Akaike's criterion on the years up to 1920, has the numbers or their square roots.
+squared. Autoregression, of an order chosen by Akaike's criterion on the years up to 1920, has the numbers or their roots.
 
 Reported are root mean squared errors: of forecasts one year ahead, each from what was measured until then, and of a free
 run, in which the 88 years after 1920 are forecast from what was known in 1920; beside them those of persistence (the last

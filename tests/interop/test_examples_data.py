@@ -33,7 +33,7 @@ def test_japanese_vowels(tmp_path):
     vowels, picture = example("japanese_vowels"), tmp_path / "vowels.png"
     grid = {"hidden_size": [16], "cell_options": [{"recurrent_dropout": 0.1}]}
     figures = vowels.run(0, picture, nets=1, grid=grid, folds=2, epochs=10)
-    assert figures["median"] == figures["net 1"] > 0.85
+    assert figures["median"] == figures["net 1"] > 0.9
     assert picture.stat().st_size > 5_000
     frames, speakers = vowels.utterances("test")
     assert len(frames) == len(speakers) == 370 and len(set(speakers)) == 9
@@ -47,7 +47,7 @@ def test_sunspots(tmp_path):
     figures = sunspots.run(0, picture, nets=2, grid=grid, folds=2)
     assert figures["one step, NARX"] < figures["one step, persistence"]
     assert figures["one step, the better AR"] == min(figures["one step, AR"], figures["one step, AR of roots"])
-    assert figures["one step, NARX"] < 1.3 * figures["one step, the better AR"]
+    assert figures["one step, NARX"] < figures["one step, AR"] < 0.7 * figures["one step, persistence"]
     assert picture.stat().st_size > 10_000
 
 
