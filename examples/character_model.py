@@ -145,7 +145,7 @@ def run(seed=0, picture=None, characters=10_000_000, unseen=1_000_000, orders=(3
     figures["xz -9"] = compressed(held_out)
     figures["xz -9 behind the training text"] = compressed(held_out, train)
     if picture is not None:
-        written = "def " + "".join(model.generate(1200, prime="def ", temperature=0.5, rng=seed))
+        written = "def " + "".join(model.generate(2000, prime="def ", temperature=0.5, rng=seed))
         draw(picture, figures, trainer.history, written)
     return figures
 
