@@ -6,7 +6,7 @@ The sources of the standard library on this machine, a sixteenth of them held ou
 the others twice, 32 pieces of them side by side, with truncated BPTT over 64 characters. On the same text n-gram models are
 counted, smoothed by interpolated Kneser-Ney with three discounts; xz compresses the held-out files, alone and behind the
 training text, from which it then may copy. Reported are bits per character of the held-out files and the seconds it took to
-learn; the picture shows how the GRU passes the others, and what it writes.
+learn; the picture shows how the GRU passes the n-grams, and what it writes.
 
 Sources: Chen and Goodman 1999 (n-grams); Karpathy, Johnson and Fei-Fei 2015 (characters of source code).
 """
