@@ -1,51 +1,35 @@
 """``fastrnn.interop``, ``torch`` and ``onnx`` without these libraries, and a row of an ``Embedding`` that is not trained."""
 
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+from absent import said_without
 from tolerance import assert_same_bits
 
 import fastrnn as fr
 
-#: Hides PyTorch and the package onnx, where these are.
-WITHOUT = """
-import sys
-class Finder:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "onnx"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Finder())
-import fastrnn as fr
-"""
-
-
-def said(code):
-    done = subprocess.run([sys.executable, "-c", WITHOUT + code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
+ABSENT = ("torch", "onnx")
 
 def test_without_pytorch():
     """Everything imports; what needs PyTorch says so, and how to get it."""
-    said("import fastrnn.interop, fastrnn.interop.torch, fastrnn.torch\nassert not hasattr(fr.torch, 'Conv1d')\n")
+    said_without(ABSENT, "import fastrnn.interop, fastrnn.interop.torch, fastrnn.torch\nassert not hasattr(fr.torch, 'Conv1d')\n")
     calls = ("fr.torch.LSTM(2, 3)", "fr.torch.accelerate(1)", "fr.interop.torch.from_module(1)",
              "fr.interop.torch.to_module(fr.GRU(2, 3))")  # fmt: skip
     for call in calls:
-        text = said(f"try:\n    {call}\nexcept ImportError as error:\n    print(error)\n")
+        text = said_without(ABSENT, f"try:\n    {call}\nexcept ImportError as error:\n    print(error)\n")
         assert text == "this needs PyTorch, which is not installed: pip install 'fastrnn[torch]'\n"
     code = "try:\n    from fastrnn.torch import GRU\nexcept ImportError as error:\n    print(error)\n"
-    assert "pip install 'fastrnn[torch]'" in said(code)
+    assert "pip install 'fastrnn[torch]'" in said_without(ABSENT, code)
 
 
 def test_without_onnx():
     """Everything imports; what needs the package says so."""
-    said("import fastrnn.onnx\nassert not hasattr(fr.onnx, 'run')\n")
+    said_without(ABSENT, "import fastrnn.onnx\nassert not hasattr(fr.onnx, 'run')\n")
     calls = ("fr.onnx.load(__file__)", "fr.onnx.to_module(__file__)", "fr.onnx.export(fr.GRU(2, 3), 'x.onnx')",
              "fr.onnx.backend")  # fmt: skip
     for call in calls:
-        text = said(f"__file__ = {__file__!r}\ntry:\n    {call}\nexcept ImportError as error:\n    print(error)\n")
+        text = said_without(ABSENT, f"__file__ = {__file__!r}\ntry:\n    {call}\nexcept ImportError as error:\n    print(error)\n")
         assert text == "this needs ONNX, which is not installed: pip install 'fastrnn[onnx]'\n"
 
 

@@ -1,12 +1,11 @@
 """``fastrnn.interop.keras`` without Keras: weights, outputs at the end alone, models that mask."""
 
 import copy
-import subprocess
-import sys
 
 import keras_files as kf
 import numpy as np
 import pytest
+from absent import said_without
 from tolerance import assert_close, assert_same_bits
 
 import fastrnn as fr
@@ -352,32 +351,16 @@ def test_bad_models(case):
 
 # ---- without Keras ------------------------------------------------------------------------------
 
-#: Hides Keras and h5py, where these are.
-WITHOUT = """
-import sys
-class Finder:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("keras", "h5py"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Finder())
-import fastrnn as fr
-import numpy as np
-"""
-
-
-def said(code):
-    done = subprocess.run([sys.executable, "-c", WITHOUT + code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+ABSENT = ("keras", "h5py")
 
 
 def test_without_keras(tmp_path):
     """Weights convert and files are read; what needs Keras says so."""
     (tmp_path / "a.keras").write_bytes(kf.file(kf.tagger()))
     path = str(tmp_path / "a.keras")
-    said(f"fr.interop.keras.from_weights(fr.Linear, [np.ones((2, 3))])\nfr.interop.keras.read({path!r})\n")
+    said_without(ABSENT, f"fr.interop.keras.from_weights(fr.Linear, [np.ones((2, 3))])\nfr.interop.keras.read({path!r})\n")
     calls = ("from_layer(1)", "from_model(1)", "to_layer(fr.GRU(2, 3))", "to_model(fr.GRU(2, 3))",
              "write('a.keras', fr.GRU(2, 3))")  # fmt: skip
     for call in calls:
-        text = said(f"try:\n    fr.interop.keras.{call}\nexcept ImportError as error:\n    print(error)\n")
+        text = said_without(ABSENT, f"try:\n    fr.interop.keras.{call}\nexcept ImportError as error:\n    print(error)\n")
         assert text == "this needs Keras, which is not installed: pip install 'fastrnn[keras]'\n"

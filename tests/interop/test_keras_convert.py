@@ -4,7 +4,6 @@ import json
 import os
 import re
 import zipfile
-from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
@@ -354,19 +353,3 @@ def test_what_the_other_does_not_have_is_refused(case):
     function, error, words = REFUSED[case]
     with pytest.raises(error, match=words):
         function()
-
-
-# ---- the page -----------------------------------------------------------------------------------
-
-PAGE = Path(__file__).resolve().parents[2] / "docs/interop.md"
-EXAMPLES = [code for code in re.findall(r"^```py\n(.*?)^```$", PAGE.read_text(), re.M | re.S) if "import keras" in code]
-
-
-@pytest.mark.parametrize("code", EXAMPLES)
-def test_examples_of_the_page(code, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, str(PAGE), "exec"), {"__name__": "__main__"})
-
-
-def test_the_page_has_examples():
-    assert EXAMPLES

@@ -8,6 +8,7 @@ import tracemalloc
 import numpy as np
 import onnx_nodes as nodes
 import pytest
+from damaged import mutated
 from tolerance import assert_same_bits
 
 import fastrnn as fr
@@ -328,26 +329,6 @@ def originals(folder):
     loop = [make("Loop", ["n", "", "x"], ["y"], body=body)]
     found.append(model_of(loop, [value("x", 1)], [value("y", 1)], [tensor("n", np.array(3))]).SerializeToString())
     return found
-
-
-def mutated(data, rng):
-    """One to three bytes set, bits flipped, stretches removed, repeated or moved."""
-    data = bytearray(data)
-    for _ in range(rng.integers(1, 4)):
-        at, kind = int(rng.integers(len(data))), rng.integers(5)
-        stretch = int(rng.integers(1, 12))
-        if kind == 0:
-            data[at] = int(rng.integers(256))
-        elif kind == 1:
-            data[at] ^= 1 << int(rng.integers(8))
-        elif kind == 2:
-            del data[at : at + stretch]
-        elif kind == 3:
-            data[at:at] = data[at : at + stretch]
-        else:
-            to = int(rng.integers(len(data)))
-            data[at : at + stretch] = data[to : to + stretch]
-    return bytes(data)
 
 
 def survives(folder, count, seed):

@@ -1,7 +1,5 @@
 """Models through ONNX: written here and run by onnxruntime, written by PyTorch and run here, and back to modules."""
 
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -400,19 +398,3 @@ def test_a_tagger_of_torch_as_a_module(tmp_path):
     torch.onnx.export(Classifier().eval(), (tokens,), tmp_path / "y.onnx", dynamo=False)
     with pytest.raises(ValueError, match="y.onnx: node .* this is no module: "):
         fr.onnx.to_module(tmp_path / "y.onnx")
-
-
-# ---- the page -----------------------------------------------------------------------------------
-
-PAGE = Path(__file__).resolve().parents[2] / "docs/interop.md"
-EXAMPLES = [code for code in re.findall(r"^```py\n(.*?)^```$", PAGE.read_text(), re.M | re.S) if "fr.onnx" in code]
-
-
-@pytest.mark.parametrize("code", EXAMPLES)
-def test_examples_of_the_page(code, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, str(PAGE), "exec"), {"__name__": "__main__"})
-
-
-def test_the_page_has_examples():
-    assert len(EXAMPLES) >= 2

@@ -2,7 +2,6 @@
 
 import copy
 import re
-from pathlib import Path
 
 import numpy as np
 import pt_files
@@ -302,19 +301,3 @@ def test_files_made_by_hand_are_pytorchs(tmp_path):
     found = torch.load(path, weights_only=True)
     for name, array in arrays.items():
         assert_same_bits(name, found[name].numpy(), array)
-
-
-# ---- the page -----------------------------------------------------------------------------------
-
-PAGE = Path(__file__).resolve().parents[2] / "docs/interop.md"
-EXAMPLES = re.findall(r"^```py\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
-
-
-@pytest.mark.parametrize("code", [code for code in EXAMPLES if "import torch" in code])
-def test_examples_of_the_page(code, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, str(PAGE), "exec"), {"__name__": "__main__"})
-
-
-def test_the_page_has_examples():
-    assert len(EXAMPLES) >= 3
