@@ -11,6 +11,7 @@ from tolerance import assert_same_bits
 
 import fastrnn as fr
 from fastrnn.interop import convert, read_npz, read_pt, read_safetensors, write_npz, write_pt, write_safetensors
+from fastrnn.interop._keras_layers import keras_options
 from fastrnn.interop.conversion import labels, module_of
 
 READERS = {".pt": read_pt, ".pth": read_pt, ".npz": read_npz, ".safetensors": lambda path: read_safetensors(path)[0]}
@@ -247,3 +248,34 @@ def test_the_command(tmp_path):
 def test_errors_of_the_command(folder, arguments, words):
     code, out, err = run_here("convert", *(folder / name for name in arguments))
     assert code == 2 and words in err and err.count("\n") == 1 and out == ""
+
+
+# ---- what is refused rather than spoilt ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["x.safetensors", "x.npz", "x.pt", "x.keras"])
+def test_a_language_model_is_more_than_its_layers(tmp_path, target):
+    model = fr.LanguageModel(fr.models.Vocabulary("abc"), hidden_size=4, cell="lstm_coupled", rng=0)
+    model.save(tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"model.safetensors: it holds a whole model of fastrnn .*fr.Sequential"):
+        convert(tmp_path / "model.safetensors", tmp_path / target, chain=True)
+    assert not (tmp_path / target).exists()
+
+
+@pytest.mark.parametrize("way", ["the same", "a link"])
+def test_a_file_is_not_written_over_itself(tmp_path, way):
+    source = target = tmp_path / "model.npz"
+    write_npz(source, {"weight": np.ones((2, 3))})
+    if way == "a link":
+        target = tmp_path / "link.npz"
+        target.symlink_to(source)
+    before = source.read_bytes()
+    code, _, err = run_here("convert", source, target)
+    assert code == 2 and "expected another file than source" in err and source.read_bytes() == before
+
+
+def test_numbers_of_activations_as_other_formats_have_them():
+    """1/6 in float32 is Keras's hard_sigmoid, too."""
+    sixth = float(np.float32(1 / 6))
+    layer = fr.GRU(3, 4, activations=(("hard_sigmoid", sixth, 0.5), "tanh"), batch_first=True)
+    assert keras_options(layer)["recurrent_activation"] == "hard_sigmoid"

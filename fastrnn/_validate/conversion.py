@@ -1,5 +1,7 @@
 """What comes from Keras, and files that are converted to other kinds."""
 
+import os
+
 from .arrays import real_array
 from .messages import described
 
@@ -175,6 +177,20 @@ def file_ending(path, endings, name):
         if path.endswith(end):
             return end
     raise ValueError(f"{name}: expected a path that ends in {', '.join(endings)}, got {described(path)}")
+
+
+def another_file(source, target):
+    """The second path is not that of the first file."""
+    if os.path.exists(target) and os.path.exists(source) and os.path.samefile(source, target):
+        raise ValueError(f"target: expected another file than source, got {target}")
+
+
+def no_whole_model(form, models, path):
+    """A file is not of one of fastrnn's formats for more than modules."""
+    if form in models:
+        raise ValueError(f"{path}: it holds a whole model of fastrnn ({form}), of which other kinds of files hold the layers "
+                         "only; of a LanguageModel fr.save(path, fr.Sequential(model.embedding, model.layer, model.head)) "
+                         "makes a file that can be converted")  # fmt: skip
 
 
 def tensors_of(value, key, path):

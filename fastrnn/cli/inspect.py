@@ -29,6 +29,7 @@ def add(commands):
 def run(options):
     """Print what is in a file; draw its gradient flow."""
     from ..models import LanguageModel
+    from ..params import Module
     from ..serialize import load, read_safetensors
 
     options.model = model_file(options.model)
@@ -36,6 +37,8 @@ def run(options):
         model = load(options.model)
     except ValueError as error:
         raise CommandError(f"{error}. MODEL is a file that fastrnn wrote.") from None
+    except ImportError as error:  # an estimator
+        raise CommandError(f"{options.model}: {error}") from None
     print(f"File:       {options.model}, {os.path.getsize(options.model) / 1e6:.2f} MB")
     if isinstance(model, LanguageModel):
         parts = {name: getattr(model, name) for name in ("embedding", "layer", "head")}
@@ -44,12 +47,16 @@ def run(options):
         if known:
             print(f"Vocabulary: {known!a:.100}" + "..." * (len(ascii(known)) > 100))
         _show_training(read_safetensors(options.model)[1])
-    else:
+    elif isinstance(model, Module):
         parts = {"": model} if not hasattr(model, "__iter__") else {str(i): inner for i, inner in enumerate(model)}
+        print(f"Model:      {type(model).__name__}")
+    else:  # an estimator
+        parts = model._network.modules
         print(f"Model:      {type(model).__name__}")
     for name, module in parts.items():
         print(f"{name.capitalize() + ':':11s} {brief(module)}")
-    _show_parameters(model.parameters)
+    _show_parameters({f"{part}.{name}".lstrip("."): array for part, module in parts.items()
+                      for name, array in module.parameters.items()})  # fmt: skip
     recurrent = {name: module for name, module in parts.items() if module._recurrent}
     for name, layer in recurrent.items():
         _show_radii(name, layer)

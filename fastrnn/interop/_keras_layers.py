@@ -296,10 +296,16 @@ def keras_options(module):
 
 def _entry(value, option, name):
     """Keras's name of an activation."""
-    known = {_validate.activation(entry, option): theirs for theirs, entry in _ACTIVATIONS.items() if theirs}
-    given = _validate.activation(value, option)
+    known = {_rounded(_validate.activation(entry, option)): theirs for theirs, entry in _ACTIVATIONS.items() if theirs}
+    given = _rounded(_validate.activation(value, option))
     _validate.expressible(given, tuple(known), option, name, "Keras")
     return known[given]
+
+
+def _rounded(activation):
+    """With its numbers as ONNX has them, in float32: 1/6 comes back from there as another double."""
+    name, *numbers = activation
+    return name, *(float(np.float32(number)) for number in numbers)
 
 
 def merge_mode(module):

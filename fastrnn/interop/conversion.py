@@ -67,7 +67,8 @@ def convert(source, target, *, key=None, chain=False, nonlinearity=None, batch_f
     Raises
     ------
     TypeError, ValueError
-        Naming what the second format does not have, or what is wrong with the first file.
+        Naming what the second format does not have, or what is wrong with the first file; for a language model or an
+        estimator, of which other kinds of files hold the layers only.
     ImportError
         Without Keras for writing ``.keras``, without onnx for ``.onnx``.
     OSError
@@ -83,6 +84,7 @@ def convert(source, target, *, key=None, chain=False, nonlinearity=None, batch_f
     """
     source, target = _validate.path(source, "source"), _validate.path(target, "target")
     kinds = _validate.file_ending(source, ENDINGS, "source"), _validate.file_ending(target, ENDINGS, "target")
+    _validate.another_file(source, target)
     chain, batch_first = _validate.boolean(chain, "chain"), _validate.boolean(batch_first, "batch_first")
     if nonlinearity is not None:
         _validate.one_of(nonlinearity, "nonlinearity", ("tanh", "relu"))
@@ -106,6 +108,7 @@ def _read(path, kind, key):
         tensors, metadata = serialize.read_safetensors(path, mapped=False)
         if metadata.get("format") == serialize.FORMAT:
             return serialize.load(path)
+        _validate.no_whole_model(metadata.get("format"), serialize.MODELS, path)
         return _validate.tensors_of(tensors, key, path)
     return _validate.tensors_of(read_npz(path) if kind == ".npz" else read_pt(path), key, path)
 

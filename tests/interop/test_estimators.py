@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from commands import run_here
 from tolerance import assert_close, assert_same_bits
 
 import fastrnn as fr
@@ -482,3 +483,12 @@ def test_arrays_of_the_caller_stay_as_they_are(kind):
     before = pickle.dumps((X, y))
     kind(**QUICK).fit(X, y).predict(X)
     assert pickle.dumps((X, y)) == before
+
+
+@pytest.mark.parametrize("kind", [SequenceClassifier, SequenceTagger])
+def test_the_command_inspect(tmp_path, kind):
+    X = walks(20)
+    kind(**QUICK).fit(X, task(kind, X)).save(tmp_path / "model.safetensors")
+    code, out, err = run_here("inspect", tmp_path / "model.safetensors")
+    assert code == 0 and err == ""
+    assert f"Model:      {kind.__name__}" in out and "layer.weight_hh_l0" in out and "head.bias" in out
