@@ -173,7 +173,11 @@ def _read_header(file, size, path):
     """The header's entries, its metadata and where the tensors start."""
     if size < 8:
         _validate.refuse_file(path, f"it has {size} bytes, too few for a safetensors file")
-    length = int.from_bytes(file.read(8), "little")
+    begin = file.read(8)
+    if begin.startswith(b"PK\3\4"):
+        _validate.refuse_file(path, "it is a zip archive, as .pt, .npz and .keras files are, not a safetensors file: "
+                              "fr.interop reads those")  # fmt: skip
+    length = int.from_bytes(begin, "little")
     if length > MAX_HEADER:
         _validate.refuse_file(path, f"its header claims {length} bytes, more than {MAX_HEADER}")
     if length > size - 8:

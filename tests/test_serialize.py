@@ -472,3 +472,9 @@ def test_options_may_be_numbers_of_numpy(layer, tmp_path):
     twin = fr.load(tmp_path / "layer")
     assert repr(twin) == repr(layer) and "np." not in repr(layer)
     assert_same_bits("y", twin(np.ones((2, 1, 3)))[0], layer(np.ones((2, 1, 3)))[0])
+
+
+def test_an_archive_is_no_safetensors_file(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.ones(3))
+    with pytest.raises(ValueError, match=r"x.npz: it is a zip archive, as .pt, .npz and .keras files are"):
+        fr.load(tmp_path / "x.npz")

@@ -24,7 +24,13 @@ _KINDS = {RNN: RNN, LSTM: LSTM, GRU: GRU, Embedding: Embedding, Linear: Linear}
 
 
 def _keras():
-    return needed("keras", "keras", "Keras")
+    try:
+        return needed("keras", "keras", "Keras")
+    except ModuleNotFoundError as error:
+        if error.name not in ("tensorflow", "jax", "torch"):
+            raise
+    raise ImportError("Keras needs a backend: install torch, jax or tensorflow, and name it in the environment variable "
+                      "KERAS_BACKEND")  # fmt: skip
 
 
 # -- weights ----------------------------------------------------------------------------------
