@@ -1,4 +1,4 @@
-"""A file as a module: where it is one layer after the other, as many modules of PyTorch and all of ``export`` are."""
+"""A file as a module: where it is one layer after the other, as many modules of PyTorch and most of ``export`` are."""
 
 import re
 
@@ -58,8 +58,8 @@ class _Chain:
         if not graph.outputs:
             _validate.refuse_file(self.where, "it has no output")
         self.inputs = {name for name in self.program.inputs if name not in self.program.own}
-        shapes = {value.name: value.shape for value in graph.inputs}
-        self.steps, name = [], graph.outputs[0].name
+        given = {value.name: value for value in graph.inputs}
+        self.steps, self.lengths, name = [], set(), graph.outputs[0].name
         while name not in self.inputs:
             if name not in self.makers:
                 _validate.refuse_file(self.where, f"its output does not depend on an input, but on {name!r:.100}")
@@ -69,7 +69,8 @@ class _Chain:
             self.steps.append(step)
             name = step.inputs[self.way(step)]
         self.steps.reverse()
-        self.shape = shapes[name] or ()
+        self.data, self.shape = name, given[name].shape or ()
+        self.codes = np.dtype(given[name].dtype).kind in "iu"
         for value in graph.outputs[1:]:
             self.check_state(value.name)
 
@@ -116,7 +117,7 @@ class _Chain:
             operator = step.node.operator
             if isinstance(step.function, Recurrent):
                 self.add_layer(modules, step, left)
-            elif operator == "Transpose" and step.function.keywords.get("perm") in ((1, 0), (1, 0, 2)):
+            elif operator == "Transpose" and self.swaps(step.function.keywords.get("perm"), modules):
                 self.swapped = not self.swapped
             elif operator == "Gather" and not modules:
                 modules.append(self.embedding(step))
@@ -128,6 +129,10 @@ class _Chain:
             _validate.refuse_file(self.where, "its output has other axes than its input, or it computes nothing")
         modules = [self.stacked(module) if isinstance(module, list) else module for module in modules]
         return modules[0] if len(modules) == 1 else Sequential(*modules)
+
+    def swaps(self, perm, modules):
+        """Whether time and batch change places: codes have no other axes, all else has one more."""
+        return perm == (1, 0, 2) or perm == (1, 0) and self.codes and not modules
 
     def embedding(self, step):
         table = self.constant(step, 0)
@@ -169,6 +174,9 @@ class _Chain:
         for i, name in enumerate(step.inputs[4:7], 4):
             if name and not (self.is_lengths(name) if i == 4 else self.is_start(name)):
                 self.refuse(step, f"its input {i} is neither an input of the model nor zero")
+        self.lengths.add(self.origin(step.inputs[4]) if len(step.inputs) > 4 and step.inputs[4] else None)
+        if len(self.lengths) > 1:
+            self.refuse(step, "its lengths are not those of the layer before")
         layer = recurrent.layers[0][0]
         merge = self.joined(step, left, layer, recurrent.batch_first)
         config = layer._config() | {"merge": merge, "batch_first": self.swapped != recurrent.batch_first}
@@ -208,9 +216,13 @@ class _Chain:
         given = self.constant(step, 1)
         return step.function.keywords.get("axes") if given is None else tuple(np.atleast_1d(given).tolist())
 
-    def is_lengths(self, name):
+    def origin(self, name):
+        """What lengths are cast from."""
         step = self.makers.get(name)
-        return name in self.inputs or step is not None and step.node.operator == "Cast" and step.inputs[0] in self.inputs
+        return step.inputs[0] if step is not None and step.node.operator == "Cast" else name
+
+    def is_lengths(self, name):
+        return self.origin(name) in self.inputs - {self.data}
 
     def is_start(self, name):
         """Whether an initial state is an input of the model, a part of one, or zero."""
@@ -226,7 +238,7 @@ class _Chain:
             if step.node.operator not in ("Split", "Slice", "Gather", "Unsqueeze", "Cast"):
                 return False
             name = step.inputs[0]
-        return True
+        return name != self.data
 
     # -- layers that are one module -------------------------------------------------------------
 

@@ -408,3 +408,34 @@ def test_nothing_is_imported_before_it_is_needed():
     code = "import sys, fastrnn as fr\nfr.onnx.load, fr.onnx.export\nassert 'onnx' not in sys.modules\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0, done.stderr
+
+
+# ---- what only looks like a module --------------------------------------------------------------
+
+
+def rnn(given, output, lengths="", start=""):
+    return make("RNN", [given, "W", "R", "", lengths, start], [output], hidden_size=2)
+
+
+WEIGHTS = [tensor("W", np.ones((1, 2, 2), "f4")), tensor("R", np.ones((1, 2, 2), "f4")), tensor("one", np.array([1])),
+           tensor("zero", np.array([0])), tensor("M", np.eye(2, dtype="f4"))]  # fmt: skip
+SEQUENCE, LENGTHS = value("x", "t", "b", 2), value("n", "b", dtype=TensorProto.INT32)
+PRETENDERS = {
+    "features across": ([make("Transpose", ["x"], ["u"], perm=[1, 0]), make("MatMul", ["u", "M"], ["v"]),
+                         make("Transpose", ["v"], ["y"], perm=[1, 0])], [value("x", "a", "b")], "none for this operator"),
+    "a state made of the data": ([make("Slice", ["x", "zero", "one", "zero"], ["h"]), rnn("x", "Y", start="h"),
+                                  make("Squeeze", ["Y", "one"], ["y"])], [SEQUENCE], "its input 5 is neither"),
+    "lengths of one layer": ([rnn("x", "Y", "n"), make("Squeeze", ["Y", "one"], ["u"]), rnn("u", "Z"),
+                              make("Squeeze", ["Z", "one"], ["y"])], [SEQUENCE, LENGTHS], "its lengths are not those"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PRETENDERS)
+def test_what_only_looks_like_a_module(tmp_path, case):
+    """It runs, but a module would compute something else."""
+    made, inputs, words = PRETENDERS[case]
+    path = tmp_path / "x.onnx"
+    path.write_bytes(model_of(made, inputs, [value("y")], WEIGHTS).SerializeToString())
+    assert isinstance(fr.onnx.load(path), fr.onnx.Model)
+    with pytest.raises(ValueError, match=words):
+        fr.onnx.to_module(path)
