@@ -147,6 +147,9 @@ UNCLEAR = {
     "no entries": ({"weight_ih_l0": np.ones((0, 2**20)), "weight_hh_l0": np.ones((9, 3))}, {}, "than the file holds"),
     "no weight_hh": ({"weight_ih_l0": np.ones((4, 3))}, {}, "its tensors are not"),
     "vectors": ({"weight_ih_l0": np.ones(4), "weight_hh_l0": np.ones(4)}, {}, "its tensors are not"),
+    "two names": (named(fr.GRU(2, 3), "rnn") | {"rnn.weight_ih": np.ones((9, 2), "f4")}, {},
+                  "'rnn.weight_ih_l0' and 'rnn.weight_ih' are names of the same"),
+    "no prefix": ({"weight": np.ones((2, 3)), ".weight": np.ones((2, 3))}, {}, "'weight' and '.weight' are names of the same"),
 }
 
 

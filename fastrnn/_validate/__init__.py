@@ -48,6 +48,7 @@ from .conversion import (
     masked_input,
     masks_first,
     met_once,
+    named_once,
     no_whole_model,
     nonlinearity_given,
     one_after_another,

@@ -219,6 +219,12 @@ def one_after_another(prefixes, chain):
                          "chain=True (--chain) takes them one after another, each at all steps")  # fmt: skip
 
 
+def named_once(first, name):
+    """A tensor of a layer has one name in a file."""
+    if first != name:
+        raise ValueError(f"the file: {first!r:.100} and {name!r:.100} are names of the same tensor of one layer")
+
+
 def layer_kind(found, prefix):
     """A layer that was recognised by its tensors."""
     if found is None:

@@ -200,10 +200,11 @@ def module_of(tensors, chain=False, nonlinearity=None, batch_first=False):
     Module
         A layer, or a Sequential.
     """
-    groups = {}
+    groups, names = {}, {}
     for name, array in tensors.items():
         prefix, _, own = name.rpartition(".")
         own += "_l0" if own in _OF_A_CELL else ""
+        _validate.named_once(names.setdefault((prefix, own), name), name)
         groups.setdefault(prefix, {})[own] = array
     _validate.one_after_another(groups, chain)
     kinds = [_kind(prefix, group) for prefix, group in groups.items()]
