@@ -115,6 +115,13 @@ def test_cells_are_recognised():
     same(found.state_dict(), layer.state_dict())
 
 
+def test_half_floats_become_float32():
+    halves = {name: array.astype("f2") for name, array in fr.LSTM(3, 4).state_dict().items()}
+    found = module_of(halves)
+    assert found.dtype == "float32"
+    same(found.state_dict(), {name: array.astype("f4") for name, array in halves.items()})
+
+
 def test_chains_are_recognised():
     model = tagger()
     assert repr(module_of(model.state_dict())) == repr(model)
@@ -150,6 +157,12 @@ UNCLEAR = {
     "two names": (named(fr.GRU(2, 3), "rnn") | {"rnn.weight_ih": np.ones((9, 2), "f4")}, {},
                   "'rnn.weight_ih_l0' and 'rnn.weight_ih' are names of the same"),
     "no prefix": ({"weight": np.ones((2, 3)), ".weight": np.ones((2, 3))}, {}, "'weight' and '.weight' are names of the same"),
+    "integers": ({"0.weight": np.ones((2, 3), "i8"), "0.bias": np.ones(2, "i8")}, {}, "0: its tensors are not"),
+    "an integer": ({"weight": np.ones((2, 3)), "bias": np.ones(2, "i4")}, {}, "its tensors are not"),
+    "booleans": ({k: a > 0 for k, a in fr.GRU(2, 3).state_dict().items()}, {}, "its tensors are not"),
+    "complex": ({"weight": np.ones((2, 3), "c8"), "bias": np.ones(2, "c8")}, {}, "its tensors are not"),
+    "two dtypes": (named(fr.GRU(2, 3), "rnn") | {"rnn.bias_ih_l0": np.ones(9)}, {},
+                   "rnn: .*'weight_ih_l0' is float32, 'bias_ih_l0' float64"),
 }
 
 

@@ -53,6 +53,7 @@ from .conversion import (
     nonlinearity_given,
     one_after_another,
     one_class,
+    one_dtype,
     one_module,
     table_kind,
     tensors_of,

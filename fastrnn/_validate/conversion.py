@@ -232,6 +232,15 @@ def layer_kind(found, prefix):
     return found
 
 
+def one_dtype(dtypes, prefix):
+    """The tensors of a layer, name -> dtype, are all of one."""
+    first, *others = dtypes.items()
+    for name, dtype in others:
+        if dtype != first[1]:
+            raise ValueError(f"{prefix or 'the file'}: expected tensors of one dtype in a layer, but {first[0]!r} is {first[1]}, "
+                             f"{name!r} {dtype}")  # fmt: skip
+
+
 def table_kind(kinds, prefix):
     """What a matrix alone is, if that is clear."""
     if len(kinds) != 1:

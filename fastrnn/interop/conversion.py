@@ -23,6 +23,7 @@ from .torch import checked_options
 
 ENDINGS = (".safetensors", ".pt", ".pth", ".npz", ".keras", ".onnx")
 _DROPOUTS = ("input_dropout", "recurrent_dropout", "weight_drop")  # which no weights depend on
+_DTYPES = {"float16", "float32", "float64"}  # of weights; halves become float32, as bfloat16 does where it is read
 _OF_A_CELL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 _RECURRENT = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)_l(\d+)(_reverse)?")
 
@@ -223,13 +224,18 @@ def module_of(tensors, chain=False, nonlinearity=None, batch_first=False):
 def _kind(prefix, group):
     """RNN, LSTM, GRU, Linear, or "table": a Linear without a bias or an Embedding."""
     axes = {name: array.ndim for name, array in group.items()}
-    if axes == {"weight": 2, "bias": 1}:
+    dtypes = {name: array.dtype.name for name, array in group.items()}
+    if not set(dtypes.values()) <= _DTYPES:
+        found = None
+    elif axes == {"weight": 2, "bias": 1}:
         found = Linear
     elif axes == {"weight": 2}:
         found = "table"
     else:
         found = _recurrent_kind(group, axes)
-    return _validate.layer_kind(found, prefix)
+    found = _validate.layer_kind(found, prefix)
+    _validate.one_dtype(dtypes, prefix)
+    return found
 
 
 def _recurrent_kind(group, axes):
