@@ -163,6 +163,11 @@ UNCLEAR = {
     "complex": ({"weight": np.ones((2, 3), "c8"), "bias": np.ones(2, "c8")}, {}, "its tensors are not"),
     "two dtypes": (named(fr.GRU(2, 3), "rnn") | {"rnn.bias_ih_l0": np.ones(9)}, {},
                    "rnn: .*'weight_ih_l0' is float32, 'bias_ih_l0' float64"),
+    "a projected GRU": ({"weight_ih_l0": np.ones((12, 3)), "weight_hh_l0": np.ones((12, 4)), "weight_hr_l0": np.ones((2, 4))},
+                        {}, "its tensors are not"),
+    "a projected RNN": ({"weight_ih_l0": np.ones((4, 3)), "weight_hh_l0": np.ones((4, 4)), "weight_hr_l0": np.ones((2, 4))},
+                        {"nonlinearity": "tanh"}, "its tensors are not"),
+    "a projected layer": (fr.GRU(2, 3, 2).state_dict() | {"weight_hr_l1": np.ones((2, 3), "f4")}, {}, "its tensors are not"),
 }
 
 

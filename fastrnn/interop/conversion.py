@@ -248,7 +248,9 @@ def _recurrent_kind(group, axes):
         return None
     rows, width = group["weight_hh_l0"].shape
     width = group["weight_hr_l0"].shape[1] if "weight_hr_l0" in group else width
-    return {1: RNN, 3: GRU, 4: LSTM}.get(rows // width if width and rows % width == 0 else 0)
+    found = {1: RNN, 3: GRU, 4: LSTM}.get(rows // width if width and rows % width == 0 else 0)
+    projected = any(match[1] == "weight_hr" for match in matches)
+    return None if projected and found is not LSTM else found
 
 
 def _table(shape, following, prefix):
