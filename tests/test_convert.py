@@ -94,6 +94,33 @@ def test_names_of_parameters():
     assert labels(fr.GRU(2, 3), ".onnx")["bias_ih_l0"] == "GRU: Wb of B (z r h for r z n)"
 
 
+def keras_model():
+    gru, lstm = fr.GRU(3, 4, batch_first=True, rng=0), fr.LSTM(4, 2, batch_first=True, rng=1)
+    inside = [fr.interop.keras.Masking(0.5), gru, fr.interop.keras.Final(lstm)]
+    return fr.Sequential(fr.interop.keras.Masked(*inside), fr.Linear(2, 5, rng=2))
+
+
+@pytest.mark.parametrize("model, lost", [
+    (tagger(), []), (fr.Linear(2, 3), []), (tagger(batch_first=True), ["batch_first of LSTM 1"]),
+    (fr.GRU(2, 3, batch_first=True), ["batch_first of GRU"]), (fr.interop.keras.Final(fr.GRU(2, 3)), ["Final"]),
+    (keras_model(), ["batch_first of GRU 0.1 and LSTM 0.2", "Final", "Masked", "Masking"]),
+])  # fmt: skip
+@pytest.mark.parametrize("ending", READERS)
+def test_what_tensors_do_not_say_is_told(tmp_path, model, lost, ending):
+    lost = [] if ending == ".safetensors" else lost
+    source, target = tmp_path / "a.safetensors", tmp_path / f"b{ending}"
+    fr.save(source, model)
+    assert convert(source, target).lost == lost
+    code, out, err = run_here("convert", source, target)
+    told = [line for line in out.splitlines() if line.startswith("not in ")]
+    assert (code, err) == (0, "") and told == ([f"not in {target}: {', '.join(lost)}"] if lost else [])
+
+
+def test_of_tensors_alone_nothing_is_lost(tmp_path):
+    write_npz(tmp_path / "a.npz", fr.GRU(2, 3, batch_first=True).state_dict())
+    assert convert(tmp_path / "a.npz", tmp_path / "b.pt").lost == []
+
+
 # ---- layers that are recognised by their tensors ------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from ..blocks import Dropout, Embedding, Linear, Sequential
 from ..layers import GRU, LSTM, RNN
 from ..params import Module, restoring
 from . import keras
-from ._keras_blocks import Final, Masking
+from ._keras_blocks import Final, Masked, Masking
 from ._keras_layers import has_two_biases
 from ._pt_write import write_pt
 from .npz import read_npz, write_npz
@@ -38,10 +38,14 @@ class Conversion:
         The model, if it was not tensors alone.
     mapped : list of (str, tuple, str)
         What each parameter is called in the first file, its shape, what it is called in the second one.
+    lost : list of str
+        What the module says and the second file, of tensors alone, does not: which layers have the batch first, ``Final``,
+        ``Masked``, ``Masking``.
     """
 
     module: object
     mapped: list = field(repr=False)
+    lost: list = field(default_factory=list)
 
 
 def convert(source, target, *, key=None, chain=False, nonlinearity=None, batch_first=False):
@@ -96,7 +100,8 @@ def convert(source, target, *, key=None, chain=False, nonlinearity=None, batch_f
     if not isinstance(content, Module):
         return Conversion(None, [(name, array.shape, name) for name, array in content.items()])
     first, second = labels(content, kinds[0], reading=True), labels(content, kinds[1])
-    return Conversion(content, [(first[name], array.shape, second[name]) for name, array in content.parameters.items()])
+    mapped = [(first[name], array.shape, second[name]) for name, array in content.parameters.items()]
+    return Conversion(content, mapped, _lost(content) if kinds[1] in (".pt", ".pth", ".npz") else [])
 
 
 def _read(path, kind, key):
@@ -138,6 +143,14 @@ def _state_dict(module):
     return module.state_dict()
 
 
+def _lost(module):
+    """What a module says and its tensors do not."""
+    turned = [_place(prefix, leaf) for prefix, leaf in _leaves(module) if leaf._recurrent and leaf.batch_first]
+    there = {type(inner) for inner in module.modules()}
+    named = [cls.__name__ for cls in (Final, Masked, Masking) if cls in there]
+    return [f"batch_first of {' and '.join(turned)}", *named] if turned else named
+
+
 def _leaves(module, prefix=""):
     """``(prefix of its parameters, module)`` of all that is in a Sequential."""
     if isinstance(module, Final):
@@ -168,10 +181,15 @@ def labels(module, kind, reading=False):
     return result
 
 
+def _place(prefix, leaf, named=None):
+    """What a layer is called, and where it is."""
+    return f"{named or type(leaf).__name__} {prefix.rstrip('.')}".rstrip()
+
+
 def _label(prefix, leaf, name, kind, reading):
     title = type(leaf).__name__
     named = {"RNN": "SimpleRNN", "Linear": "Dense"}.get(title, title) if kind == ".keras" else title
-    place = f"{named} {prefix.rstrip('.')}".rstrip()
+    place = _place(prefix, leaf, named)
     match = _RECURRENT.fullmatch(name)
     if match is None or not leaf._recurrent:
         words = {"Embedding": {"weight": "embeddings"}, "Dense": {"weight": "kernel"}}.get(named, {})
