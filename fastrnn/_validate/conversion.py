@@ -237,8 +237,8 @@ def one_dtype(dtypes, prefix):
     first, *others = dtypes.items()
     for name, dtype in others:
         if dtype != first[1]:
-            raise ValueError(f"{prefix or 'the file'}: expected tensors of one dtype in a layer, but {first[0]!r} is {first[1]}, "
-                             f"{name!r} {dtype}")  # fmt: skip
+            raise ValueError(f"{prefix or 'the file'}: expected tensors of one dtype in a layer, but "
+                             f"{first[0]!r} is {first[1]}, {name!r} {dtype}")  # fmt: skip
 
 
 def table_kind(kinds, prefix):
