@@ -94,6 +94,33 @@ def test_names_of_parameters():
     assert labels(fr.GRU(2, 3), ".onnx")["bias_ih_l0"] == "GRU: Wb of B (z r h for r z n)"
 
 
+def keras_model():
+    gru, lstm = fr.GRU(3, 4, batch_first=True, rng=0), fr.LSTM(4, 2, batch_first=True, rng=1)
+    inside = [fr.interop.keras.Masking(0.5), gru, fr.interop.keras.Final(lstm)]
+    return fr.Sequential(fr.interop.keras.Masked(*inside), fr.Linear(2, 5, rng=2))
+
+
+@pytest.mark.parametrize("model, lost", [
+    (tagger(), []), (fr.Linear(2, 3), []), (tagger(batch_first=True), ["batch_first of LSTM 1"]),
+    (fr.GRU(2, 3, batch_first=True), ["batch_first of GRU"]), (fr.interop.keras.Final(fr.GRU(2, 3)), ["Final"]),
+    (keras_model(), ["batch_first of GRU 0.1 and LSTM 0.2", "Final", "Masked", "Masking"]),
+])  # fmt: skip
+@pytest.mark.parametrize("ending", READERS)
+def test_what_tensors_do_not_say_is_told(tmp_path, model, lost, ending):
+    lost = [] if ending == ".safetensors" else lost
+    source, target = tmp_path / "a.safetensors", tmp_path / f"b{ending}"
+    fr.save(source, model)
+    assert convert(source, target).lost == lost
+    code, out, err = run_here("convert", source, target)
+    told = [line for line in out.splitlines() if line.startswith("not in ")]
+    assert (code, err) == (0, "") and told == ([f"not in {target}: {', '.join(lost)}"] if lost else [])
+
+
+def test_of_tensors_alone_nothing_is_lost(tmp_path):
+    write_npz(tmp_path / "a.npz", fr.GRU(2, 3, batch_first=True).state_dict())
+    assert convert(tmp_path / "a.npz", tmp_path / "b.pt").lost == []
+
+
 # ---- layers that are recognised by their tensors ------------------------------------------------
 
 
@@ -113,6 +140,13 @@ def test_cells_are_recognised():
     layer = fr.GRU(3, 4)
     found = module_of({name.removesuffix("_l0"): array for name, array in layer.state_dict().items()})
     same(found.state_dict(), layer.state_dict())
+
+
+def test_half_floats_become_float32():
+    halves = {name: array.astype("f2") for name, array in fr.LSTM(3, 4).state_dict().items()}
+    found = module_of(halves)
+    assert found.dtype == "float32"
+    same(found.state_dict(), {name: array.astype("f4") for name, array in halves.items()})
 
 
 def test_chains_are_recognised():
@@ -147,6 +181,20 @@ UNCLEAR = {
     "no entries": ({"weight_ih_l0": np.ones((0, 2**20)), "weight_hh_l0": np.ones((9, 3))}, {}, "than the file holds"),
     "no weight_hh": ({"weight_ih_l0": np.ones((4, 3))}, {}, "its tensors are not"),
     "vectors": ({"weight_ih_l0": np.ones(4), "weight_hh_l0": np.ones(4)}, {}, "its tensors are not"),
+    "two names": (named(fr.GRU(2, 3), "rnn") | {"rnn.weight_ih": np.ones((9, 2), "f4")}, {},
+                  "'rnn.weight_ih_l0' and 'rnn.weight_ih' are names of the same"),
+    "no prefix": ({"weight": np.ones((2, 3)), ".weight": np.ones((2, 3))}, {}, "'weight' and '.weight' are names of the same"),
+    "integers": ({"0.weight": np.ones((2, 3), "i8"), "0.bias": np.ones(2, "i8")}, {}, "0: its tensors are not"),
+    "an integer": ({"weight": np.ones((2, 3)), "bias": np.ones(2, "i4")}, {}, "its tensors are not"),
+    "booleans": ({k: a > 0 for k, a in fr.GRU(2, 3).state_dict().items()}, {}, "its tensors are not"),
+    "complex": ({"weight": np.ones((2, 3), "c8"), "bias": np.ones(2, "c8")}, {}, "its tensors are not"),
+    "two dtypes": (named(fr.GRU(2, 3), "rnn") | {"rnn.bias_ih_l0": np.ones(9)}, {},
+                   "rnn: .*'weight_ih_l0' is float32, 'bias_ih_l0' float64"),
+    "a projected GRU": ({"weight_ih_l0": np.ones((12, 3)), "weight_hh_l0": np.ones((12, 4)), "weight_hr_l0": np.ones((2, 4))},
+                        {}, "its tensors are not"),
+    "a projected RNN": ({"weight_ih_l0": np.ones((4, 3)), "weight_hh_l0": np.ones((4, 4)), "weight_hr_l0": np.ones((2, 4))},
+                        {"nonlinearity": "tanh"}, "its tensors are not"),
+    "a projected layer": (fr.GRU(2, 3, 2).state_dict() | {"weight_hr_l1": np.ones((2, 3), "f4")}, {}, "its tensors are not"),
 }
 
 

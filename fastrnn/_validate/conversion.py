@@ -219,11 +219,26 @@ def one_after_another(prefixes, chain):
                          "chain=True (--chain) takes them one after another, each at all steps")  # fmt: skip
 
 
+def named_once(first, name):
+    """A tensor of a layer has one name in a file."""
+    if first != name:
+        raise ValueError(f"the file: {first!r:.100} and {name!r:.100} are names of the same tensor of one layer")
+
+
 def layer_kind(found, prefix):
     """A layer that was recognised by its tensors."""
     if found is None:
         raise ValueError(f"{prefix or 'the file'}: its tensors are not those of an RNN, LSTM, GRU, Embedding or Linear")
     return found
+
+
+def one_dtype(dtypes, prefix):
+    """The tensors of a layer, name -> dtype, are all of one."""
+    first, *others = dtypes.items()
+    for name, dtype in others:
+        if dtype != first[1]:
+            raise ValueError(f"{prefix or 'the file'}: expected tensors of one dtype in a layer, but "
+                             f"{first[0]!r} is {first[1]}, {name!r} {dtype}")  # fmt: skip
 
 
 def table_kind(kinds, prefix):

@@ -44,6 +44,8 @@ def run(options):
         sizes = " x ".join(map(str, shape)) or "1"
         print(f"{first:{width}s}  {sizes:>12s}  ->  {second}")
     print(f"\n{options.target}: {len(done.mapped)} parameters")
+    if done.lost:
+        print(f"not in {options.target}: {', '.join(done.lost)}")
 
 
 def _outline(module, number=""):

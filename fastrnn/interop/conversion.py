@@ -14,7 +14,7 @@ from ..blocks import Dropout, Embedding, Linear, Sequential
 from ..layers import GRU, LSTM, RNN
 from ..params import Module, restoring
 from . import keras
-from ._keras_blocks import Final, Masking
+from ._keras_blocks import Final, Masked, Masking
 from ._keras_layers import has_two_biases
 from ._pt_write import write_pt
 from .npz import read_npz, write_npz
@@ -23,6 +23,7 @@ from .torch import checked_options
 
 ENDINGS = (".safetensors", ".pt", ".pth", ".npz", ".keras", ".onnx")
 _DROPOUTS = ("input_dropout", "recurrent_dropout", "weight_drop")  # which no weights depend on
+_DTYPES = {"float16", "float32", "float64"}  # of weights; halves become float32, as bfloat16 does where it is read
 _OF_A_CELL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 _RECURRENT = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)_l(\d+)(_reverse)?")
 
@@ -37,10 +38,14 @@ class Conversion:
         The model, if it was not tensors alone.
     mapped : list of (str, tuple, str)
         What each parameter is called in the first file, its shape, what it is called in the second one.
+    lost : list of str
+        What the module says and the second file, of tensors alone, does not: which layers have the batch first, ``Final``,
+        ``Masked``, ``Masking``.
     """
 
     module: object
     mapped: list = field(repr=False)
+    lost: list = field(default_factory=list)
 
 
 def convert(source, target, *, key=None, chain=False, nonlinearity=None, batch_first=False):
@@ -95,7 +100,8 @@ def convert(source, target, *, key=None, chain=False, nonlinearity=None, batch_f
     if not isinstance(content, Module):
         return Conversion(None, [(name, array.shape, name) for name, array in content.items()])
     first, second = labels(content, kinds[0], reading=True), labels(content, kinds[1])
-    return Conversion(content, [(first[name], array.shape, second[name]) for name, array in content.parameters.items()])
+    mapped = [(first[name], array.shape, second[name]) for name, array in content.parameters.items()]
+    return Conversion(content, mapped, _lost(content) if kinds[1] in (".pt", ".pth", ".npz") else [])
 
 
 def _read(path, kind, key):
@@ -137,6 +143,14 @@ def _state_dict(module):
     return module.state_dict()
 
 
+def _lost(module):
+    """What a module says and its tensors do not."""
+    turned = [_place(prefix, leaf) for prefix, leaf in _leaves(module) if leaf._recurrent and leaf.batch_first]
+    there = {type(inner) for inner in module.modules()}
+    named = [cls.__name__ for cls in (Final, Masked, Masking) if cls in there]
+    return [f"batch_first of {' and '.join(turned)}", *named] if turned else named
+
+
 def _leaves(module, prefix=""):
     """``(prefix of its parameters, module)`` of all that is in a Sequential."""
     if isinstance(module, Final):
@@ -167,10 +181,15 @@ def labels(module, kind, reading=False):
     return result
 
 
+def _place(prefix, leaf, named=None):
+    """What a layer is called, and where it is."""
+    return f"{named or type(leaf).__name__} {prefix.rstrip('.')}".rstrip()
+
+
 def _label(prefix, leaf, name, kind, reading):
     title = type(leaf).__name__
     named = {"RNN": "SimpleRNN", "Linear": "Dense"}.get(title, title) if kind == ".keras" else title
-    place = f"{named} {prefix.rstrip('.')}".rstrip()
+    place = _place(prefix, leaf, named)
     match = _RECURRENT.fullmatch(name)
     if match is None or not leaf._recurrent:
         words = {"Embedding": {"weight": "embeddings"}, "Dense": {"weight": "kernel"}}.get(named, {})
@@ -200,10 +219,11 @@ def module_of(tensors, chain=False, nonlinearity=None, batch_first=False):
     Module
         A layer, or a Sequential.
     """
-    groups = {}
+    groups, names = {}, {}
     for name, array in tensors.items():
         prefix, _, own = name.rpartition(".")
         own += "_l0" if own in _OF_A_CELL else ""
+        _validate.named_once(names.setdefault((prefix, own), name), name)
         groups.setdefault(prefix, {})[own] = array
     _validate.one_after_another(groups, chain)
     kinds = [_kind(prefix, group) for prefix, group in groups.items()]
@@ -222,13 +242,18 @@ def module_of(tensors, chain=False, nonlinearity=None, batch_first=False):
 def _kind(prefix, group):
     """RNN, LSTM, GRU, Linear, or "table": a Linear without a bias or an Embedding."""
     axes = {name: array.ndim for name, array in group.items()}
-    if axes == {"weight": 2, "bias": 1}:
+    dtypes = {name: array.dtype.name for name, array in group.items()}
+    if not set(dtypes.values()) <= _DTYPES:
+        found = None
+    elif axes == {"weight": 2, "bias": 1}:
         found = Linear
     elif axes == {"weight": 2}:
         found = "table"
     else:
         found = _recurrent_kind(group, axes)
-    return _validate.layer_kind(found, prefix)
+    found = _validate.layer_kind(found, prefix)
+    _validate.one_dtype(dtypes, prefix)
+    return found
 
 
 def _recurrent_kind(group, axes):
@@ -241,7 +266,9 @@ def _recurrent_kind(group, axes):
         return None
     rows, width = group["weight_hh_l0"].shape
     width = group["weight_hr_l0"].shape[1] if "weight_hr_l0" in group else width
-    return {1: RNN, 3: GRU, 4: LSTM}.get(rows // width if width and rows % width == 0 else 0)
+    found = {1: RNN, 3: GRU, 4: LSTM}.get(rows // width if width and rows % width == 0 else 0)
+    projected = any(match[1] == "weight_hr" for match in matches)
+    return None if projected and found is not LSTM else found
 
 
 def _table(shape, following, prefix):

@@ -175,11 +175,14 @@ class _Reader:
             self.refuse(f"{proto.name!r:.100} is no tensor of numbers, or of a type that is not computed with")
         shape = None
         if tensor.HasField("shape"):
-            shape = tuple(
-                size.dim_value if size.HasField("dim_value") else self.text(size.dim_param) or None
-                for size in tensor.shape.dim
-            )
+            shape = tuple(map(self.size, tensor.shape.dim))
         return Value(name, DTYPES[tensor.elem_type], shape)
+
+    def size(self, proto):
+        """An entry of a shape: a number, a name, or None for any size, as which some files have -1."""
+        if proto.HasField("dim_value"):
+            return proto.dim_value if proto.dim_value >= 0 else None
+        return self.text(proto.dim_param) or None
 
     # -- tensors --------------------------------------------------------------------------------
 

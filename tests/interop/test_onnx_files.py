@@ -71,6 +71,16 @@ def test_empty_tensors_and_numbers(load):
     assert results["y"].shape == (0, 3) and results["z"].shape == () and results["z"] == 2
 
 
+def test_a_negative_size_of_an_input_is_any(load):
+    """Some exporters write -1 where they do not know."""
+    model = load(model_of([make("Identity", ["x"], ["y"])], [value("x", -1, 3)], [value("y", -1, 3)]))
+    assert model.inputs[0].shape == model.outputs[0].shape == (None, 3)
+    for rows in (1, 4):
+        assert model(x=np.ones((rows, 3), np.float32))["y"].shape == (rows, 3)
+    with pytest.raises(ValueError, match="x: expected an array of shape"):
+        model(x=np.ones((4, 2), np.float32))
+
+
 def test_tensors_in_files_of_their_own(tmp_path):
     """As PyTorch writes them: names, offsets and lengths beside the model."""
     layer, x = fr.LSTM(3, 5, rng=0), np.ones((4, 2, 3), np.float32)
