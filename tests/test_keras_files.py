@@ -272,6 +272,23 @@ def test_a_part_grows_no_further_than_it_says(read):
             read(bytes(data))
 
 
+@pytest.mark.parametrize("size", [2**63 - 2, 2**63 - 1, 2**64 - 1])
+def test_a_size_that_no_part_can_have(read, size):
+    data = kf.claiming(kf.zipped({"config.json": "{}", "model.weights.h5": bytes(99)}, zipfile.ZIP_DEFLATED), size)
+    with pytest.raises(ValueError, match=r"x\.keras: the part 'model.weights.h5' does not decompress to the size"):
+        read(data)
+
+
+@pytest.mark.parametrize("error", [MemoryError, OverflowError])
+def test_what_stops_a_part_names_the_file(read, monkeypatch, error):
+    def part(*_, **__):
+        raise error
+
+    monkeypatch.setattr("fastrnn.interop._archive.Archive.part", part)
+    with pytest.raises(ValueError, match=rf"x\.keras: {error.__name__}"):
+        read(kf.file(kf.tagger()))
+
+
 def test_one_array_for_many_layers_is_no_memory_for_all(read):
     """A few bytes for each of many layers, which all take their weights from one place."""
     config = kf.sequential([kf.entry("Dense") for _ in range(40)])

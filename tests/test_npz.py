@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 from damaged import mutated, refusals
+from keras_files import claiming
 from pt_files import same_bits
 from tolerance import assert_same_bits
 
@@ -149,6 +150,12 @@ def test_nothing_is_allocated_by_a_number(read):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2_000_000
+
+
+@pytest.mark.parametrize("size", [2**63 - 2, 2**63 - 1, 2**64 - 1])
+def test_a_size_that_no_array_can_have(read, size):
+    with pytest.raises(ValueError, match=r"x\.npz: the part 'a.npy' does not decompress to the size"):
+        read(claiming(zipped({"a.npy": bytes(99)}, zipfile.ZIP_DEFLATED), size))
 
 
 def test_pickles_are_never_run(read, capsys):

@@ -28,10 +28,10 @@ def _opened(path, made_of):
     with open(path, "rb") as file:
         data = read_bytes(file, path)
         archive = Archive(file, data, path, deflated=True)
-    description = parsed(archive.part("config.json", checked=True).tobytes(), path, "config.json")
-    weights = archive.part("model.weights.h5", checked=True).copy()  # to be aligned
     problem = None
     try:
+        description = parsed(archive.part("config.json", checked=True).tobytes(), path, "config.json")
+        weights = archive.part("model.weights.h5", checked=True).copy()  # to be aligned
         with restoring(weights.size):  # a number of parameters that no file of this size has
             return made_of(description, Hdf5(weights, path))
     except (TypeError, ValueError, OverflowError, MemoryError, RecursionError) as error:
