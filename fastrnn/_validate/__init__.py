@@ -91,7 +91,7 @@ from .estimators import (
     thread_count,
     total_weights,
 )
-from .files import refuse_file, tensors_to_write
+from .files import refuse_file, tensors_to_write, zip_names
 from .interop import (
     convertible,
     expressible,
