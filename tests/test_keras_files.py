@@ -253,6 +253,26 @@ def test_hostile_files_are_refused(read, tmp_path, case):
     assert str(caught.value).startswith(f"{tmp_path / 'x.keras'}: ") and len(str(caught.value)) < 600
 
 
+def test_files_of_keras_2_are_refused(read, tmp_path):
+    """Whose hard_sigmoid has another slope; the weights alone are read."""
+    parts = kf.parts([(kf.entry("LSTM", recurrent_activation="hard_sigmoid"), L)])
+
+    def written(metadata):
+        return kf.zipped(parts | {"metadata.json": json.dumps(metadata)})
+
+    for version in ("2.15.0", "2.12.0-tf", "0.1.7", "03", "", "a", None, 3, [3], "9" * 5000):
+        with pytest.raises(ValueError, match=r"x\.keras: metadata.json: expected a file of Keras 3") as caught:
+            read(written({"keras_version": version}))
+        assert repr(version)[:80] in str(caught.value) and len(str(caught.value)) < 600
+    assert list(keras.read_weights(tmp_path / "x.keras")) == ["lstm"]
+    with pytest.raises(ValueError, match="got keras_version None"):
+        read(written({}))
+    for version in ("3.0.0", "3.11.3", "4.0.0.dev0", "10.1"):
+        read(written({"keras_version": version}))
+    del parts["metadata.json"]
+    assert len(read(kf.zipped(parts))) == 1  # Keras does not need it either
+
+
 def test_a_checksum_is_compared(read):
     data = bytearray(refused_layer("Dense", [np.full((2, 3), 7.25, "f4")]))
     at = data.index(struct.pack("<f", 7.25))

@@ -42,6 +42,7 @@ from .conversion import (
     keras_entry,
     keras_layers,
     keras_table,
+    keras_version,
     keras_weights,
     layer_kind,
     maskable,
