@@ -378,7 +378,7 @@ def read(path):
     Raises
     ------
     ValueError
-        If the file is damaged, or holds what fastrnn does not have; names the file and what is wrong.
+        If the file is damaged, of Keras 2, or holds what fastrnn does not have; names the file and what is wrong.
     OSError
         If it cannot be read.
     """
