@@ -265,6 +265,31 @@ def test_masked_values():
     assert_same_bits("y", given, plain(x, lengths=[2, 5]))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_masked_values_are_those_of_the_models_dtype(dtype):
+    """Whatever the dtype of x: 0.1 of float32 is no 0.1 of float64, nor is that of float16."""
+    layer = fr.GRU(3, 4, batch_first=True, dtype=dtype, rng=0)
+    model, inner = (masked(keras.Masking(0.1), each) for each in (layer, fr.Sequential(fr.Dropout(0.0), layer)))
+    for given in ("float16", "float32", "float64"):
+        for value in ("float16", "float32", "float64"):
+            x = X.astype(given)
+            x[0, 2] = np.dtype(value).type(0.1)
+            expected = x[0, 2, 0].astype(dtype) == np.dtype(dtype).type(0.1)
+            for each in (model, inner):
+                y, pullback = each.vjp(x)
+                assert (not y[0, 2].any()) == expected, (given, value)
+                assert_same_bits("y", y, each(x))
+                assert (not pullback(np.ones_like(y))[0, 2].any()) == expected
+
+
+def test_a_mask_alone_takes_the_dtype_of_what_it_gets():
+    model = masked(keras.Masking(0.1), fr.Dropout(0.5))
+    for dtype in ("float32", "float64"):
+        x = X.astype(dtype)
+        x[0, 2] = 0.1
+        assert not model(x)[0, 2].any() and model(x)[0, 1].all()
+
+
 def test_what_is_all_masked_keeps_the_initial_state():
     model = masked(embedding(), keras.Final(bidirectional()))
     assert not model(CODES)[2].any() and model(CODES)[1].any()

@@ -253,6 +253,26 @@ def test_hostile_files_are_refused(read, tmp_path, case):
     assert str(caught.value).startswith(f"{tmp_path / 'x.keras'}: ") and len(str(caught.value)) < 600
 
 
+def test_files_of_keras_2_are_refused(read, tmp_path):
+    """Whose hard_sigmoid has another slope; the weights alone are read."""
+    parts = kf.parts([(kf.entry("LSTM", recurrent_activation="hard_sigmoid"), L)])
+
+    def written(metadata):
+        return kf.zipped(parts | {"metadata.json": json.dumps(metadata)})
+
+    for version in ("2.15.0", "2.12.0-tf", "0.1.7", "03", "", "a", None, 3, [3], "9" * 5000):
+        with pytest.raises(ValueError, match=r"x\.keras: metadata.json: expected a file of Keras 3") as caught:
+            read(written({"keras_version": version}))
+        assert repr(version)[:80] in str(caught.value) and len(str(caught.value)) < 600
+    assert list(keras.read_weights(tmp_path / "x.keras")) == ["lstm"]
+    with pytest.raises(ValueError, match="got keras_version None"):
+        read(written({}))
+    for version in ("3.0.0", "3.11.3", "4.0.0.dev0", "10.1"):
+        read(written({"keras_version": version}))
+    del parts["metadata.json"]
+    assert len(read(kf.zipped(parts))) == 1  # Keras does not need it either
+
+
 def test_a_checksum_is_compared(read):
     data = bytearray(refused_layer("Dense", [np.full((2, 3), 7.25, "f4")]))
     at = data.index(struct.pack("<f", 7.25))
@@ -270,6 +290,23 @@ def test_a_part_grows_no_further_than_it_says(read):
         data[entry + 24 : entry + 28] = struct.pack("<I", size)
         with pytest.raises(ValueError, match="does not decompress to the size"):
             read(bytes(data))
+
+
+@pytest.mark.parametrize("size", [2**63 - 2, 2**63 - 1, 2**64 - 1])
+def test_a_size_that_no_part_can_have(read, size):
+    data = kf.claiming(kf.zipped({"config.json": "{}", "model.weights.h5": bytes(99)}, zipfile.ZIP_DEFLATED), size)
+    with pytest.raises(ValueError, match=r"x\.keras: the part 'model.weights.h5' does not decompress to the size"):
+        read(data)
+
+
+@pytest.mark.parametrize("error", [MemoryError, OverflowError])
+def test_what_stops_a_part_names_the_file(read, monkeypatch, error):
+    def part(*_, **__):
+        raise error
+
+    monkeypatch.setattr("fastrnn.interop._archive.Archive.part", part)
+    with pytest.raises(ValueError, match=rf"x\.keras: {error.__name__}"):
+        read(kf.file(kf.tagger()))
 
 
 def test_one_array_for_many_layers_is_no_memory_for_all(read):

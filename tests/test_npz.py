@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 from damaged import mutated, refusals
+from keras_files import claiming
 from pt_files import same_bits
 from tolerance import assert_same_bits
 
@@ -42,6 +43,12 @@ def test_files_for_numpy(tmp_path):
     check(read_npz(tmp_path / "x.npz"), arrays())
 
 
+def test_the_longest_name(tmp_path):
+    for name in ("a" * 65531, "ü" * 32765 + "a"):
+        write_npz(tmp_path / "x.npz", {name: 1.0})
+        assert list(read_npz(tmp_path / "x.npz")) == [name]
+
+
 def test_a_layer_takes_it(tmp_path):
     layer, twin = fr.LSTM(3, 4, bidirectional=True, rng=0), fr.LSTM(3, 4, bidirectional=True)
     write_npz(tmp_path / "x.npz", layer.parameters)
@@ -53,6 +60,8 @@ def test_a_layer_takes_it(tmp_path):
 @pytest.mark.parametrize("tensors, error, words", [
     ([1], TypeError, "tensors: .*list"), ({"a": None}, TypeError, "'a'"), ({"a": "text"}, TypeError, "'a'"),
     ({3: 1.0}, TypeError, "name"), ({"a": np.ones(2, "g")}, TypeError, "'a'"),
+    ({"b": 1.0, "a\0b": 1.0}, ValueError, r"tensors\['a\\x00b'\]: .*without NUL"),
+    ({"b": 1.0, "ü" * 32766: 1.0}, ValueError, r"tensors\['ü{79}\]: .* 65531 bytes in UTF-8, got 65532 bytes"),
 ])  # fmt: skip
 def test_bad_arguments_write_nothing(tmp_path, tensors, error, words):
     with pytest.raises(error, match=words):
@@ -149,6 +158,12 @@ def test_nothing_is_allocated_by_a_number(read):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2_000_000
+
+
+@pytest.mark.parametrize("size", [2**63 - 2, 2**63 - 1, 2**64 - 1])
+def test_a_size_that_no_array_can_have(read, size):
+    with pytest.raises(ValueError, match=r"x\.npz: the part 'a.npy' does not decompress to the size"):
+        read(claiming(zipped({"a.npy": bytes(99)}, zipfile.ZIP_DEFLATED), size))
 
 
 def test_pickles_are_never_run(read, capsys):

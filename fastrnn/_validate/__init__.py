@@ -42,6 +42,7 @@ from .conversion import (
     keras_entry,
     keras_layers,
     keras_table,
+    keras_version,
     keras_weights,
     layer_kind,
     maskable,
@@ -93,7 +94,7 @@ from .estimators import (
     thread_count,
     total_weights,
 )
-from .files import refuse_file, tensors_to_write
+from .files import refuse_file, tensors_to_write, zip_names
 from .interop import (
     convertible,
     expressible,

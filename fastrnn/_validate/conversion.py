@@ -1,6 +1,7 @@
 """What comes from Keras, and files that are converted to other kinds."""
 
 import os
+import re
 
 from .arrays import real_array
 from .messages import described
@@ -129,6 +130,13 @@ def masks_first(name, position):
     """A layer of Keras that masks steps, at its position in a model."""
     if position:
         raise ValueError(f"{name}: fastrnn has no layer that masks steps behind another")
+
+
+def keras_version(value):
+    """The version of Keras that wrote a file: 3 or later."""
+    number = re.match(r"[0-9]{1,9}(?=\.)", value) if isinstance(value, str) else None
+    if number is None or int(number[0]) < 3:
+        raise ValueError(f"metadata.json: expected a file of Keras 3 or later, got keras_version {value!r:.80}")
 
 
 def keras_entry(value):

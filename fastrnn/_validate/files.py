@@ -46,6 +46,14 @@ def tensors_to_write(tensors, metadata, dtypes):
     return arrays, metadata
 
 
+def zip_names(names, longest):
+    """Names of tensors that a zip archive can hold, of so many bytes at most."""
+    for name in names:
+        if "\0" in name or len(name.encode()) > longest:
+            raise ValueError(f"tensors[{name!r:.80}]: expected a name without NUL, of at most {longest} bytes in UTF-8, "
+                             f"got {len(name.encode())} bytes")  # fmt: skip
+
+
 def _file_text(value, name):
     """A string that can be written as UTF-8."""
     if not isinstance(value, str):

@@ -13,6 +13,7 @@ import numpy as np
 from .. import _validate
 
 _DEFLATED = 8
+_MOST = 1032  # bytes that deflate makes of one
 
 
 def read_bytes(file, path):
@@ -96,7 +97,8 @@ class Archive:
     def _inflated(self, name, packed, size):
         stream, data = zlib.decompressobj(-zlib.MAX_WBITS), b""
         try:
-            data = stream.decompress(packed, size + 1)
+            if size <= _MOST * (len(packed) + 1):  # a number in the file may be one that zlib cannot take
+                data = stream.decompress(packed, size + 1)
         except zlib.error:
             pass
         if len(data) != size or not stream.eof:

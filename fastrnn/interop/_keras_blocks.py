@@ -158,7 +158,8 @@ class Masked(Sequential):
         first = self._modules[0]
         if isinstance(first, Masking):
             x = _validate.masked_input(_validate.floating(x, "x"), 3)
-            seen = (x != x.dtype.type(first.mask_value)).any(axis=-1)
+            dtype = leading_dtype(self._modules) or x.dtype  # in which the model computes, as Keras compares
+            seen = (x.astype(dtype, copy=False) != dtype.type(first.mask_value)).any(axis=-1)
         else:
             x = _validate.masked_input(_validate.indices(x, "x", first.num_embeddings), 2)
             seen = x != first.padding_idx
@@ -175,6 +176,11 @@ class Masked(Sequential):
         result = np.empty_like(y)
         np.put_along_axis(result, order[..., np.newaxis], y, axis=1)
         return result
+
+
+def leading_dtype(modules):
+    """The dtype of the first module that has parameters; None if none has."""
+    return next((leaf.dtype for module in modules for leaf in module._leaves() if leaf._views), None)
 
 
 def _past(order, lengths):

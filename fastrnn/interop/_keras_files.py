@@ -12,7 +12,7 @@ _DEEPEST = 50  # models inside each other
 
 def model_of(path):
     """The Sequential of a ``.keras`` file."""
-    return _opened(path, lambda description, store: assembled(_parts_in(description, store)))
+    return _opened(path, lambda description, store: assembled(_parts_in(description, store)), whole=True)
 
 
 def weights_of(path):
@@ -23,20 +23,29 @@ def weights_of(path):
     })  # fmt: skip
 
 
-def _opened(path, made_of):
-    """What is made of the configuration and the weights of a file; any error names the file."""
+def _opened(path, made_of, whole=False):
+    """What is made of the configuration and the weights of a file; any error names the file.
+
+    ``whole``: options too, some of which Keras 2 has by the same names with another meaning.
+    """
     with open(path, "rb") as file:
         data = read_bytes(file, path)
         archive = Archive(file, data, path, deflated=True)
-    description = parsed(archive.part("config.json", checked=True).tobytes(), path, "config.json")
-    weights = archive.part("model.weights.h5", checked=True).copy()  # to be aligned
     problem = None
     try:
+        if whole and "metadata.json" in archive.parts:
+            _validate.keras_version(_json(archive, "metadata.json").get("keras_version"))
+        description = _json(archive, "config.json")
+        weights = archive.part("model.weights.h5", checked=True).copy()  # to be aligned
         with restoring(weights.size):  # a number of parameters that no file of this size has
             return made_of(description, Hdf5(weights, path))
     except (TypeError, ValueError, OverflowError, MemoryError, RecursionError) as error:
         problem = str(error).removeprefix(f"{path}: ") or type(error).__name__
     _validate.refuse_file(path, problem)
+
+
+def _json(archive, name):
+    return parsed(archive.part(name, checked=True).tobytes(), archive.path, name)
 
 
 def _parts_in(description, store):

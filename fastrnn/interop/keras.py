@@ -13,7 +13,7 @@ from ..blocks import Dropout, Embedding, Linear, Sequential
 from ..files import write_atomically
 from ..layers import GRU, LSTM, RNN
 from . import _keras_layers as layers
-from ._keras_blocks import Final, Masked, Masking
+from ._keras_blocks import Final, Masked, Masking, leading_dtype
 from ._keras_files import model_of, weights_of
 from ._needed import needed
 
@@ -209,13 +209,16 @@ def to_layer(layer, *, return_sequences=True, name=None):
     return _to_block(keras, layer, False, name)
 
 
-def _to_block(keras, module, masking, name=None):
-    """The layer of a module that is not recurrent; ``masking``: an Embedding's padding is a mask."""
+def _to_block(keras, module, masking, name=None, dtype=None):
+    """The layer of a module that is not recurrent.
+
+    ``masking``: an Embedding's padding is a mask; ``dtype``: that of a layer without parameters, which casts to it.
+    """
     make = keras.layers
     if isinstance(module, Dropout):
-        return make.Dropout(module.p, name=name)
+        return make.Dropout(module.p, dtype=dtype, name=name)
     if isinstance(module, Masking):
-        return make.Masking(module.mask_value, name=name)
+        return make.Masking(module.mask_value, dtype=dtype, name=name)
     common = {"dtype": module.dtype.name, "name": name}
     if isinstance(module, Linear):
         made, shape = make.Dense(module.out_features, use_bias=module.bias, **common), (None, module.in_features)
@@ -282,9 +285,16 @@ def to_model(module):
     made = []
     for number, inner in enumerate(modules):
         first = masked and number == 0
-        made += _to_layers(keras, inner, number, first)
+        dtype = _dtype_of(modules[number::-1]) or _dtype_of(modules)
+        made += _to_layers(keras, inner, number, first, dtype)
     recurrent = any(inner._recurrent or isinstance(inner, Final) for inner in modules)
-    return keras.Sequential([_input(keras, modules[0], recurrent), *made])
+    return keras.Sequential([_input(keras, modules[0], recurrent, _dtype_of(modules)), *made])
+
+
+def _dtype_of(modules):
+    """The name of the dtype of the first of them that has parameters."""
+    dtype = leading_dtype(modules)
+    return None if dtype is None else dtype.name
 
 
 def _flat(module, outermost=False):
@@ -296,7 +306,7 @@ def _flat(module, outermost=False):
         yield module
 
 
-def _input(keras, first, recurrent):
+def _input(keras, first, recurrent, dtype):
     """What goes into the first module, of any length."""
     if isinstance(first, Embedding):
         return keras.Input((None,), dtype="int32")
@@ -304,22 +314,22 @@ def _input(keras, first, recurrent):
         first = first.layer
     steps = (None,) if recurrent or isinstance(first, Masking) else ()
     width = first.in_features if isinstance(first, Linear) else getattr(first, "input_size", None)
-    dtype = first.dtype.name if isinstance(first, Linear) or first._recurrent else None
     return keras.Input((*steps, width), dtype=dtype)
 
 
-def _to_layers(keras, module, number, masking):
-    """The layers of Keras of one module."""
+def _to_layers(keras, module, number, masking, dtype):
+    """The layers of Keras of one module; ``dtype``: of one without parameters."""
     last = isinstance(module, Final)
     module = module.layer if last else module
     if not module._recurrent:
-        return [_to_block(keras, module, masking)]
+        return [_to_block(keras, module, masking, dtype=dtype)]
     _validate.convertible(module, dict.fromkeys(layers.NAMES))
     kind, made = layers.NAMES[type(module)], []
     names = layers.stack_names(kind, number, module.num_layers) if module.num_layers > 1 else [None]
     for i, name in enumerate(names):
         if i and module.dropout:
-            made.append(keras.layers.Dropout(module.dropout, name=layers.dropout_name(kind, number, i - 1)))
+            name_between = layers.dropout_name(kind, number, i - 1)
+            made.append(keras.layers.Dropout(module.dropout, dtype=module.dtype.name, name=name_between))
         made.append(_to_recurrent(keras, module, i, not last or i + 1 < len(names), name))
     return made
 
@@ -368,7 +378,7 @@ def read(path):
     Raises
     ------
     ValueError
-        If the file is damaged, or holds what fastrnn does not have; names the file and what is wrong.
+        If the file is damaged, of Keras 2, or holds what fastrnn does not have; names the file and what is wrong.
     OSError
         If it cannot be read.
     """

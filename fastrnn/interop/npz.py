@@ -17,6 +17,7 @@ _DTYPES = frozenset(
 )
 _MAX_AXES = 64  # of a NumPy array
 _LONGEST_HEADER = 10_000  # bytes; NumPy's own bound
+_LONGEST_NAME = 65535 - len(".npy")  # bytes; a zip archive has 16 bits for the length
 _HEADER = {
     "descr": re.compile(r"""['"]descr['"] *: *['"]([<>|=]?[a-z]\d*)['"]"""),
     "order": re.compile(r"""['"]fortran_order['"] *: *(True|False)"""),
@@ -56,6 +57,7 @@ def write_npz(path, tensors):
 
     path = _validate.path(path)
     arrays, _ = _validate.tensors_to_write(tensors, None, _DTYPES)
+    _validate.zip_names(arrays, _LONGEST_NAME)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():

@@ -167,6 +167,58 @@ def test_masks_of_values():
     assert [type(layer).__name__ for layer in back.layers] == ["Masking", "GRU", "LSTM"]
 
 
+def test_masked_values_in_the_dtype_of_the_model():
+    """Keras casts to it before it compares."""
+    x = np.random.default_rng(0).standard_normal((3, 5, 2))
+    x[0, 2], x[1, 2], x[2, 2] = 0.1, np.float32(0.1), np.float16(0.1)
+    model = randomised(sequential(KL.Masking(0.1), KL.GRU(3), shape=(None, 2)), np.random.default_rng(0))
+    for dtype in ("float16", "float32", "float64"):
+        close(dtype, ours.from_model(model)(x.astype(dtype)), model(x.astype(dtype)))
+
+
+def double_models():
+    """Of float64, with the layers that have no parameters in every place."""
+    def linear(*sizes):
+        return fr.Linear(*sizes, dtype="float64", rng=0)
+
+    def recurrent(cls, width, layers):
+        return cls(width, 4, layers, dropout=0.1, batch_first=True, dtype="float64", rng=1)
+
+    yield fr.Sequential(fr.Dropout(0.1), linear(3, 4), fr.Dropout(0.2), linear(4, 2), fr.Dropout(0.3))
+    yield fr.Sequential(fr.Dropout(0.1), ours.Final(recurrent(fr.GRU, 3, 3)), linear(4, 2))
+    yield ours.Masked(ours.Masking(0.5), recurrent(fr.GRU, 3, 2), fr.Dropout(0.2), ours.Final(recurrent(fr.LSTM, 4, 2)))
+    yield ours.Masked(ours.Masking(0.5), fr.Sequential(fr.Dropout(0.1), ours.Final(recurrent(fr.RNN, 3, 1))), linear(4, 2))
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_models_of_float64_are_nowhere_rounded(tmp_path, number):
+    model = list(double_models())[number]
+    x = np.random.default_rng(0).standard_normal((2, 5, 3)[-2 if number == 0 else 0 :])
+    if number > 1:
+        x[0, 2] = 0.5
+    there = ours.to_model(model)
+    y = keras.ops.convert_to_numpy(there(x))
+    assert {layer.compute_dtype for layer in there.layers} == {"float64"} and y.dtype == np.float64
+    assert there.inputs[0].dtype == "float64"
+    close("y", model(x), y)
+    for layer in there.layers:
+        if isinstance(layer, (KL.Dropout, KL.Masking)):
+            passed = keras.ops.convert_to_numpy(layer(x))
+            assert_same_bits("x", passed[1:], x[1:])
+    ours.write(tmp_path / "a.keras", model)
+    again = keras.saving.load_model(tmp_path / "a.keras")
+    assert_same_bits("y", keras.ops.convert_to_numpy(again(x)), y)
+    assert_same_bits("y", ours.read(tmp_path / "a.keras")(x), ours.from_model(there)(x))
+
+
+def test_dropout_between_two_dtypes_rounds_nothing():
+    """It has that of what comes before it."""
+    model = fr.Sequential(fr.Linear(3, 4, dtype="float64"), fr.Dropout(0.1), fr.Linear(4, 2), fr.Dropout(0.1))
+    assert [layer.compute_dtype for layer in ours.to_model(model).layers] == ["float64"] * 2 + ["float32"] * 2
+    only = ours.to_model(ours.Masked(ours.Masking(0.1), fr.Dropout(0.1)))
+    assert [layer.compute_dtype for layer in only.layers] == ["float32"] * 2
+
+
 def test_what_is_past_a_length_is_another_thing():
     """As the page says: here 0, in Keras the output before, or 0 if ``zero_output_for_mask``."""
     model = randomised(sequential(KL.Embedding(9, 3, mask_zero=True), KL.GRU(3, return_sequences=True), dtype="int32"),
