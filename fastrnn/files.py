@@ -1,8 +1,9 @@
-"""Files that appear under their name complete or not at all.
+"""Files that appear under their name complete or not at all; how large the arrays in a file are.
 
 Imports numpy and ``_validate``; secrets and glob when a file is written.
 """
 
+import math
 import os
 
 import numpy as np
@@ -66,6 +67,11 @@ def remove_leftovers(path):
     pattern = os.path.join(glob.escape(folder), f".{glob.escape(name[:100])}.{16 * '[0-9a-f]'}.tmp")
     for leftover in glob.glob(pattern):
         os.unlink(leftover)
+
+
+def extent(shape, itemsize):
+    """The bytes of an array of this shape, and whether NumPy can have it, which bounds them also when an axis is empty."""
+    return math.prod(shape) * itemsize, math.prod(max(size, 1) for size in shape) * itemsize < 2**63
 
 
 def _bytes(chunk):

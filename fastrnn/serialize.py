@@ -17,7 +17,7 @@ import numpy as np
 
 from . import _validate
 from .blocks import Sequential
-from .files import write_atomically
+from .files import extent, write_atomically
 from .params import Module, registry, restoring
 
 FORMAT = "fastrnn"
@@ -162,6 +162,13 @@ def read_safetensors(path, *, mapped=True):
     return tensors, metadata
 
 
+def read_metadata(path):
+    """The metadata alone of a file, as ``read_safetensors`` returns it."""
+    path = _validate.path(path)
+    with open(path, "rb") as file:
+        return _read_header(file, os.fstat(file.fileno()).st_size, path)[1]
+
+
 def _mapped(file, size):
     """The bytes of a file, mapped; what is written to them stays with this process."""
     import mmap
@@ -253,13 +260,10 @@ def _checked_place(name, entry, path):
         refuse(f"shape is not a list of up to {MAX_AXES} natural numbers")
     if not _natural_numbers(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         refuse("data_offsets are not two natural numbers in order")
-    size, extent = dtype.itemsize, dtype.itemsize
-    for length in shape:
-        size *= length
-        extent *= max(length, 1)  # NumPy bounds this product also when an axis is empty
+    size, possible = extent(shape, dtype.itemsize)
     if size != offsets[1] - offsets[0]:
         refuse(f"its shape needs {size} bytes, its offsets give {offsets[1] - offsets[0]}")
-    if extent >= 2**63:
+    if not possible:
         refuse("its shape is too large")
     return dtype, tuple(shape), *offsets
 
@@ -343,10 +347,11 @@ def load(path):
     See ``save``.
     """
     path = _validate.path(path)
-    tensors, metadata = read_safetensors(path, mapped=False)
-    if metadata.get("format") in MODELS:
-        module, name = MODELS[metadata["format"]]
+    form = read_metadata(path).get("format")
+    if form in MODELS:
+        module, name = MODELS[form]
         return getattr(import_module(module, __package__), name).load(path)
+    tensors, metadata = read_safetensors(path, mapped=False)
     if metadata.get("format") != FORMAT:
         _validate.refuse_file(path, "it has no fastrnn configuration in its metadata")
     if metadata.get("format_version") != str(VERSION):

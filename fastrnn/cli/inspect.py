@@ -30,7 +30,7 @@ def run(options):
     """Print what is in a file; draw its gradient flow."""
     from ..models import LanguageModel
     from ..params import Module
-    from ..serialize import load, read_safetensors
+    from ..serialize import load, read_metadata
 
     options.model = model_file(options.model)
     try:
@@ -46,7 +46,7 @@ def run(options):
         print(f"Model:      LanguageModel of {len(model.vocabulary):,} {model.units}, cell {model.cell}")
         if known:
             print(f"Vocabulary: {known!a:.100}" + "..." * (len(ascii(known)) > 100))
-        _show_training(read_safetensors(options.model)[1])
+        _show_training(read_metadata(options.model))
     elif isinstance(model, Module):
         parts = {"": model} if not hasattr(model, "__iter__") else {str(i): inner for i, inner in enumerate(model)}
         print(f"Model:      {type(model).__name__}")

@@ -152,10 +152,10 @@ def _former(checkpoint):
     """The step and the settings of the run in a checkpoint."""
     import json
 
-    from ..serialize import read_safetensors
+    from ..serialize import read_metadata
 
     try:
-        run = json.loads(read_safetensors(checkpoint)[1]["training"])
+        run = json.loads(read_metadata(checkpoint)["training"])
         return run["step"], {**DEFAULTS, **run["notes"]["settings"]}
     except (ValueError, KeyError, TypeError) as error:
         problem = error if isinstance(error, ValueError) else f"{checkpoint}: it is no run of the command train"

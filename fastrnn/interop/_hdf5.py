@@ -12,6 +12,7 @@ import struct
 import numpy as np
 
 from .. import _validate
+from ..files import extent
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _NOWHERE = 2**64 - 1  # the address of what there is not
@@ -220,16 +221,11 @@ class Hdf5:
             self._refuse(f"{name!r:.80} has no shape or type, or is in another file")
         shape = self._shape(found[_SPACE], name)
         dtype = self._dtype(found[_TYPE], name)
-        count = 1
-        for length in shape:
-            count *= length
-        data = self._place(found[_LAYOUT], count * dtype.itemsize, name)
-        extent = dtype.itemsize
-        for length in shape:
-            extent *= max(length, 1)  # NumPy bounds this product also when an axis is empty
-        if extent >= 2**63:
+        size, possible = extent(shape, dtype.itemsize)
+        data = self._place(found[_LAYOUT], size, name)
+        if not possible:
             self._refuse(f"the shape of {name!r:.80} is too large")
-        array = (np.frombuffer(data, dtype) if count else np.empty(0, dtype)).reshape(shape)
+        array = (np.frombuffer(data, dtype) if size else np.empty(0, dtype)).reshape(shape)
         if not dtype.isnative:
             self._spend(array.nbytes)
         return array.astype(dtype.newbyteorder("="), copy=False)

@@ -9,7 +9,7 @@ import re
 import numpy as np
 
 from .. import _validate
-from ..files import write_atomically
+from ..files import extent, write_atomically
 from ._archive import Archive, read_bytes
 
 _DTYPES = frozenset(
@@ -116,13 +116,10 @@ def _array(archive, part):
         archive.refuse(part, f"has a header of {length} bytes")
     dtype, order, shape = _described(archive, part, data[start : start + length].tobytes().decode("latin-1"))
     items = data[start + length :]
-    count, extent = 1, dtype.itemsize
-    for size in shape:
-        count *= size
-        extent *= max(size, 1)  # NumPy bounds this product also when an axis is empty
-    if items.size != count * dtype.itemsize:
-        archive.refuse(part, f"has {items.size} bytes, its shape needs {count * dtype.itemsize}")
-    if extent >= 2**63:
+    size, possible = extent(shape, dtype.itemsize)
+    if items.size != size:
+        archive.refuse(part, f"has {items.size} bytes, its shape needs {size}")
+    if not possible:
         archive.refuse(part, "has a shape that is too large")
     if dtype.kind == "b":
         return (items != 0).reshape(shape, order=order)
