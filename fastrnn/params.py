@@ -75,10 +75,12 @@ class restoring:
         return getattr(_local, "restoring", None) is not None
 
     def spend(self, count):
-        """Take ``count`` parameters from the budget."""
+        """Take ``count`` parameters from the budget, and from that of whoever is around."""
         if self.budget is not None:
             self.budget -= count
             _validate.within_budget(self.budget)
+        if self._outer is not None:
+            self._outer.spend(count)
 
 
 class _Arrays(Mapping):

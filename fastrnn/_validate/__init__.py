@@ -98,6 +98,7 @@ from .files import refuse_file, tensors_to_write, zip_names
 from .interop import (
     convertible,
     expressible,
+    expressible_options,
     framework_module,
     graph_input,
     named_inputs,

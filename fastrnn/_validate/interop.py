@@ -29,6 +29,13 @@ def expressible(value, allowed, name, owner, where):
     return value
 
 
+def expressible_options(config, only, owner, where):
+    """The same of all options of a layer; ``only``: option -> its values that change nothing."""
+    for name, allowed in only.items():
+        if name in config:
+            expressible(config[name], allowed, name, owner, where)
+
+
 def refuse(problem):
     """A ``ValueError`` of these words; ``refuse_node`` says where."""
     raise ValueError(problem)

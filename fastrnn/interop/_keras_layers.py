@@ -6,14 +6,13 @@ one bias, which is the sum of the two here; a GRU that resets after it has ``(2,
 """
 
 import re
-from contextlib import nullcontext
 
 import numpy as np
 
 from .. import _validate
 from ..blocks import Dropout, Embedding, Linear, Sequential
 from ..layers import GRU, LSTM, RNN
-from ..params import restoring
+from ._filled import filled, stacked
 from ._keras_blocks import Final, Masked, Masking
 
 #: Class of Keras -> ours.
@@ -79,15 +78,7 @@ def fitting(cls, weights, options):
 def made(cls, weights, options):
     """The layer of these weights."""
     sizes, options, named = fitting(cls, weights, options)
-    return _filled(cls, sizes, options, named)
-
-
-def _filled(cls, sizes, options, named):
-    """A module with these parameters; who reads a file has set a limit to their number."""
-    with nullcontext() if restoring.active() else restoring():
-        module = cls(*sizes, **options)
-    module.load_state_dict(named)
-    return module
+    return filled(lambda: cls(*sizes, **options), named)
 
 
 def weights_of(module, layer=0):
@@ -233,7 +224,8 @@ def _joined(items):
     result = []
     while items:
         layers, rate, used = _run(items)
-        result.append((layers[0] if len(layers) == 1 else _stacked(layers, rate), items[used - 1][2]))
+        module = layers[0] if len(layers) == 1 else stacked(layers, layers[0]._config() | {"dropout": rate})
+        result.append((module, items[used - 1][2]))
         items = items[used:]
     return result
 
@@ -263,23 +255,13 @@ def _common(module):
     return type(module), module._config() | {"input_size": None}
 
 
-def _stacked(layers, rate):
-    """One module of several layers."""
-    config = layers[0]._config() | {"num_layers": len(layers), "dropout": rate}
-    return _filled(type(layers[0]), (), config, {
-        name.replace("_l0", f"_l{i}"): array for i, layer in enumerate(layers) for name, array in layer.parameters.items()
-    })  # fmt: skip
-
-
 # -- to configurations ------------------------------------------------------------------------
 
 
 def keras_options(module):
     """The constructor's arguments of the layer of Keras that a recurrent module, or a layer of it, is."""
     name, config = NAMES[type(module)], module._config()
-    for option, allowed in _ONLY.items():
-        if option in config:
-            _validate.expressible(config[option], allowed, option, type(module).__name__, "Keras")
+    _validate.expressible_options(config, _ONLY, type(module).__name__, "Keras")
     options = {"units": module.hidden_size, "use_bias": module.bias, "dropout": config["input_dropout"],
                "recurrent_dropout": config["recurrent_dropout"], "dtype": module.dtype.name}  # fmt: skip
     if name == "SimpleRNN":

@@ -7,13 +7,15 @@ are. For ``.keras`` and ``.onnx``, which hold models, layers are recognised by n
 
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 
 from .. import _validate, serialize
 from ..blocks import Dropout, Embedding, Linear, Sequential
 from ..layers import GRU, LSTM, RNN
-from ..params import Module, restoring
+from ..params import Module
 from . import keras
+from ._filled import filled
 from ._keras_blocks import Final, Masked, Masking
 from ._keras_layers import has_two_biases
 from ._pt_write import write_pt
@@ -111,11 +113,11 @@ def _read(path, kind, key):
     if kind == ".onnx":
         return import_module("fastrnn.onnx").to_module(path)
     if kind == ".safetensors":
-        tensors, metadata = serialize.read_safetensors(path, mapped=False)
-        if metadata.get("format") == serialize.FORMAT:
+        form = serialize.read_metadata(path).get("format")
+        if form == serialize.FORMAT:
             return serialize.load(path)
-        _validate.no_whole_model(metadata.get("format"), serialize.MODELS, path)
-        return _validate.tensors_of(tensors, key, path)
+        _validate.no_whole_model(form, serialize.MODELS, path)
+        return _validate.tensors_of(serialize.read_safetensors(path, mapped=False)[0], key, path)
     return _validate.tensors_of(read_npz(path) if kind == ".npz" else read_pt(path), key, path)
 
 
@@ -286,25 +288,19 @@ def _built(cls, group, prefix, nonlinearity, batch_first):
     budget = 2 * sum(array.size for array in group.values())  # so that shapes without entries get no memory
     if cls in (Linear, Embedding):
         rows, columns = group["weight"].shape
-        with restoring(budget):
-            module = (Linear(columns, rows, "bias" in group, dtype=dtype) if cls is Linear
-                      else Embedding(rows, columns, dtype=dtype))  # fmt: skip
-        module.load_state_dict(group)
-        return module
+        make = partial(Linear, columns, rows, "bias" in group) if cls is Linear else partial(Embedding, rows, columns)
+        return filled(partial(make, dtype=dtype), group, budget)
     matches = [_RECURRENT.fullmatch(name) for name in group]
     projection = group.get("weight_hr_l0")
     options = {"proj_size": len(projection)} if projection is not None else {}
     if cls is RNN:
         options["nonlinearity"] = _validate.nonlinearity_given(nonlinearity, prefix)
     hidden = (group["weight_hh_l0"] if projection is None else projection).shape[1]
-    with restoring(budget):
-        module = cls(
-            group["weight_ih_l0"].shape[1], hidden, 1 + max(int(match[2]) for match in matches), dtype=dtype,
-            bias=any(match[1] == "bias_ih" for match in matches), bidirectional=any(match[3] for match in matches),
-            batch_first=batch_first, **options,
-        )  # fmt: skip
-    module.load_state_dict(group)
-    return module
+    return filled(partial(
+        cls, group["weight_ih_l0"].shape[1], hidden, 1 + max(int(match[2]) for match in matches), dtype=dtype,
+        bias=any(match[1] == "bias_ih" for match in matches), bidirectional=any(match[3] for match in matches),
+        batch_first=batch_first, **options,
+    ), group, budget)  # fmt: skip
 
 
 def _width(module):

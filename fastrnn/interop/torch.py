@@ -181,9 +181,9 @@ def _filled(torch, make, suffix, module):
 def checked_options(module, owner, without=()):
     """The configuration of a layer, whose options torch.nn all has but for those ``without`` which it is asked."""
     config = module._config()
-    for name, allowed in _ONLY.items():
-        if name in config and name not in without and not (name == "merge" and not module.bidirectional):
-            _validate.expressible(config[name], allowed, name, owner, "torch.nn")
+    unasked = {*without} if module.bidirectional else {*without, "merge"}
+    only = {name: allowed for name, allowed in _ONLY.items() if name not in unasked}
+    _validate.expressible_options(config, only, owner, "torch.nn")
     if "activations" in config:
         usual = ("sigmoid", "tanh", "tanh")[: len(config["activations"])]
         _validate.expressible(config["activations"], (usual,), "activations", owner, "torch.nn")

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import _validate
 from ..blocks import Embedding, Linear, Sequential
-from ..params import restoring
+from ..interop._filled import filled, stacked
 from . import _file
 from ._model import Program
 from ._recurrent import Recurrent
@@ -127,7 +127,8 @@ class _Chain:
                 self.refuse(step, "there is none for this operator here")
         if self.swapped or not modules:
             _validate.refuse_file(self.where, "its output has other axes than its input, or it computes nothing")
-        modules = [self.stacked(module) if isinstance(module, list) else module for module in modules]
+        modules = [stacked([entry[0] for entry in module], module[0][1]) if isinstance(module, list) else module
+                   for module in modules]  # fmt: skip
         return modules[0] if len(modules) == 1 else Sequential(*modules)
 
     def swaps(self, perm, modules):
@@ -161,10 +162,7 @@ class _Chain:
         dtype = parameters["weight"].dtype
         if dtype.name not in ("float32", "float64") or 0 in sizes[:2]:
             self.refuse(step, f"its weights are of {dtype}, of the sizes {sizes[:2]}")
-        with restoring():
-            module = kind(*sizes, dtype=dtype.name)
-        module.load_state_dict(parameters)
-        return module
+        return filled(lambda: kind(*sizes, dtype=dtype.name), parameters)
 
     def add_layer(self, modules, step, left):
         """To the list of the layers that become one module, where it goes on with them."""
@@ -252,15 +250,3 @@ class _Chain:
         if self.ours and all(names):  # export says which layer of which module a node is
             return names[0][1] == names[1][1] and int(names[0][2]) + 1 == int(names[1][2])
         return True
-
-    @staticmethod
-    def stacked(entries):
-        """The module of these layers."""
-        config = entries[0][1] | {"num_layers": len(entries)}
-        with restoring():
-            module = type(entries[0][0])(**config)
-        parameters = {}
-        for i, (layer, *_) in enumerate(entries):
-            parameters |= {name.replace("_l0", f"_l{i}"): array for name, array in layer.parameters.items()}
-        module.load_state_dict(parameters)
-        return module

@@ -260,9 +260,7 @@ def _leaves(module):
 def _checked(layer, lengths):
     """The configuration of a layer, whose options the standard all has."""
     config, owner = layer._config(), type(layer).__name__
-    for name, allowed in _ONLY.items():
-        if name in config:
-            _validate.expressible(config[name], allowed, name, owner, "ONNX")
+    _validate.expressible_options(config, _ONLY, owner, "ONNX")
     if lengths and config["skip"] == "residual":
         _validate.refuse(f"{owner}: skip='residual' with an input lengths would add what lies past a length")
     return config

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import _validate
+from ..interop._filled import filled
 from ..layers import GRU, LSTM, RNN
-from ..params import restoring
+from ._shapes import reverse_sequence
 
 #: Function -> its name here, and how many of alpha and beta it takes.
 FUNCTIONS = {
@@ -168,13 +169,10 @@ class Recurrent:
             options["reset_after"] = self.reset_after
         if self.operator == "LSTM":
             options |= {"coupled": self.coupled, "peephole": "weight_co_l0" in parameters}
-        with restoring():
-            layer = LAYERS[self.operator](
-                W.shape[1], R.shape[1], bias="bias_ih_l0" in parameters, batch_first=self.batch_first, bidirectional=both,
-                clip=self.clip, dtype=W.dtype.name, **options,
-            )  # fmt: skip
-        layer.load_state_dict(parameters)
-        return layer
+        return filled(lambda: LAYERS[self.operator](
+            W.shape[1], R.shape[1], bias="bias_ih_l0" in parameters, batch_first=self.batch_first, bidirectional=both,
+            clip=self.clip, dtype=W.dtype.name, **options,
+        ), parameters)  # fmt: skip
 
     # -- a call -------------------------------------------------------------------------------
 
@@ -209,9 +207,4 @@ class Recurrent:
 def _turned(x, lengths, batch_first):
     """Each sequence from its last step to its first; what lies past its length stays."""
     time = 1 if batch_first else 0
-    if lengths is None:
-        return np.flip(x, time)
-    steps = np.arange(x.shape[time])[:, None]
-    places = np.where(steps < lengths, lengths - 1 - steps, steps)
-    batch = np.arange(x.shape[1 - time])
-    return x[batch[:, None], places.T] if batch_first else x[places, batch]
+    return np.flip(x, time) if lengths is None else reverse_sequence(x, lengths, batch_axis=1 - time, time_axis=time)
