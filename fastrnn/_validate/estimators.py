@@ -138,17 +138,15 @@ def step_weights(sample_weight, lengths):
     return np.repeat(sequence_weights(sample_weight, len(lengths)), lengths)
 
 
-def _positive(weights):
+def _positive(weights, expected="sample_weight: expected finite numbers of at least 0, not all of them zero"):
     if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        raise ValueError("sample_weight: expected finite numbers of at least 0, not all of them zero, got others")
+        raise ValueError(f"{expected}, got others")
     return weights
 
 
 def total_weights(weights):
     """Weights of samples times those of their classes: not all 0."""
-    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        raise ValueError("class_weight: expected weights of at least 0 that leave some sample one, got others")
-    return weights
+    return _positive(weights, "class_weight: expected weights of at least 0 that leave some sample one")
 
 
 def label_dtype(value):

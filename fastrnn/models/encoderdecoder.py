@@ -9,6 +9,8 @@ the layers, so that the steps are calls of their own, of the batch. Imports nump
 ``_validate``.
 """
 
+from functools import partial
+
 import numpy as np
 
 from .. import _validate, lookup
@@ -148,6 +150,7 @@ class EncoderDecoder:
             return self._vector_vjp(inputs)
         if self.source is None:
             memory, states, to_layer = self.encoder.vjp(inputs, lengths=lengths)
+            to_layer = partial(to_layer, input_gradient=False)
         else:
             memory, states, to_layer = lookup.vjp(self.source, self.encoder, inputs, lengths=lengths)
         return memory, self._joined(states), lambda d_memory, d_states: to_layer(d_memory, self._parted(d_states))

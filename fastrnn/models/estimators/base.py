@@ -228,8 +228,7 @@ class SequenceEstimator(Estimator):
         self.mean_, self.scale_ = moments(np.concatenate(sequences), self.standardize)
 
     def _standardized(self, sequences):
-        dtype = self._network.layer.dtype
-        return [((x - self.mean_) / self.scale_).astype(dtype) for x in sequences]
+        return [standardized(x, self.mean_, self.scale_, self._network.layer.dtype) for x in sequences]
 
     def _train(self, sequences, targets, loss, once=False, groups=None):
         """``targets[i]`` has in its last column how much it counts; ``groups``: in what shares sequences are held out."""
@@ -246,13 +245,11 @@ class SequenceEstimator(Estimator):
         """What the network says of each sequence, in their order: ``(C,)`` each, or ``(T_i, C)`` where nothing is pooled."""
         check_is_fitted(self)
         inputs = self._standardized(_validate.sequence_list(X, self.n_features_in_))
-        source = Sequences(inputs, np.arange(len(inputs)), READ, kind="whole", shuffle=False)
         outputs = len(inputs) * [None]
         with self._threads():
-            for number in range(len(source)):
-                batch = source.batch(number)
+            for chosen, batch in batches(inputs):
                 output = self._network(batch.x, batch.lengths)
-                for b, i in enumerate(batch.target):
+                for b, i in enumerate(chosen):
                     outputs[i] = output[b] if output.ndim == 2 else output[: batch.lengths[b], b]
         return outputs
 
@@ -266,6 +263,19 @@ def moments(rows, wanted=True):
         # A column of equal numbers has a deviation of rounding errors, or none.
         scale = np.where(deviation > 1e-12 * np.abs(rows).max(axis=0), deviation, 1.0)
     return mean, scale
+
+
+def standardized(values, mean, scale, dtype):
+    """Values by ``moments``."""
+    return ((values - mean) / scale).astype(dtype)
+
+
+def batches(inputs):
+    """Which of the inputs, and a batch of them: of similar lengths."""
+    source = Sequences(inputs, np.arange(len(inputs)), READ, kind="whole", shuffle=False)
+    for number in range(len(source)):
+        batch = source.batch(number)
+        yield batch.target, batch
 
 
 def as_given(X, results):

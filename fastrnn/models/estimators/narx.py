@@ -13,10 +13,15 @@ from ... import _validate
 from ...delay import delay
 from ...losses import mse_loss
 from ...training import Batch, Source
-from .base import Estimator, documented, moments
+from .base import Estimator, documented, moments, standardized
 from ..networks import NarxNetwork
 
 TRAINING = ("series-parallel", "closed-loop")
+
+
+def first_step(K, L, exogenous):
+    """The first step of a series that has enough before it: K of its own, and L - 1 of exogenous inputs, if there are any."""
+    return max(K, L - 1) if exogenous else K
 
 
 class Windows(Source):
@@ -134,7 +139,7 @@ class NARXForecaster(RegressorMixin, Estimator):
         L = _validate.positive_int(self.input_taps, "input_taps")
         closed = _validate.one_of(self.training, "training", TRAINING) == "closed-loop"
         steps = _validate.positive_int(self.rollout, "rollout") if closed else 1
-        first = K if X is None else max(K, L - 1)
+        first = first_step(K, L, X is not None)
         y, X, flat = _validate.forecast_series(y, X, first + steps + 1)
         self._checked_run()
         features, outputs = 0 if X is None else X.shape[1], y.shape[1]
@@ -169,7 +174,7 @@ class NARXForecaster(RegressorMixin, Estimator):
         return shapes | {"last_X_": (L - 1, features)} if features else shapes
 
     def _scaled(self, y):
-        return ((y - self.target_mean_) / self.target_scale_).astype(self._network.dtype)
+        return standardized(y, self.target_mean_, self.target_scale_, self._network.dtype)
 
     def _seen(self, y, X):
         """What every step sees: ``history (T, K*O)``, newest first, and ``drive (T, L*F)``; zeros before the start."""
@@ -177,12 +182,11 @@ class NARXForecaster(RegressorMixin, Estimator):
         return history, np.zeros((len(y), 0), self._network.dtype) if X is None else self._drive(X)
 
     def _drive(self, X):
-        scaled = ((X - self.input_mean_) / self.input_scale_).astype(self._network.dtype)
-        return delay(scaled, range(self._taps[1]))
+        return delay(standardized(X, self.input_mean_, self.input_scale_, self._network.dtype), range(self._taps[1]))
 
     def _first(self):
-        """The first step of a series that has enough before it."""
-        return max(self._taps[0], self._taps[1] - 1) if self.n_features_in_ else self._taps[0]
+        """The first step of a series that has enough before it, as in ``fit``."""
+        return first_step(*self._taps, self.n_features_in_)
 
     def _unscaled(self, outputs):
         values = outputs * self.target_scale_ + self.target_mean_

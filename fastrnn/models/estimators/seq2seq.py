@@ -10,7 +10,7 @@ from ...losses import cross_entropy
 from ...training import Sequences
 from ..attention import KINDS
 from ..encoderdecoder import INPUTS, EncoderDecoder, numbered
-from .base import READ, Estimator, documented, moments
+from .base import Estimator, batches, documented, moments, standardized
 
 #: The code of both the start and the end of what is written: the one is only read, the other only written.
 MARK = 0
@@ -179,8 +179,7 @@ class Seq2Seq(Estimator):
         if self.inputs_ == "tokens":
             numbers = {token: i for i, token in enumerate(self.source_tokens_.tolist(), 1)}
             return [np.array([numbers.get(token, 0) for token in word]) for word in given]
-        dtype = self._network.head.dtype
-        return [((x - self.mean_) / self.scale_).astype(dtype) for x in given]
+        return [standardized(x, self.mean_, self.scale_, self._network.head.dtype) for x in given]
 
     def _source(self, inputs, codes, chosen, **options):
         return Pairs([inputs[i] for i in chosen], [codes[i] for i in chosen], self.batch_size, **options)
@@ -203,18 +202,11 @@ class Seq2Seq(Estimator):
                     found = self._network.beam_search(x[:, np.newaxis], MARK, MARK, steps, width, penalty)
                     written[i] = found[0].tokens
             else:
-                for chosen, batch in self._batches(inputs):
+                for chosen, batch in batches(inputs):
                     codes = self._network.greedy(batch.x, batch.lengths, MARK, MARK, steps)
                     for b, i in enumerate(chosen):
                         written[i] = codes[:, b]
         return [self._word(codes[:longest]) for codes in written]
-
-    def _batches(self, inputs):
-        """Which of the inputs, and a batch of them: of similar lengths."""
-        source = Sequences(inputs, np.arange(len(inputs)), READ, kind="whole", shuffle=False)
-        for number in range(len(source)):
-            batch = source.batch(number)
-            yield batch.target, batch
 
     def _word(self, codes):
         """The tokens before the end."""
@@ -240,7 +232,7 @@ class Seq2Seq(Estimator):
         _validate.has_attention(self.attention, KINDS)
         words, inputs = self.predict(X), self._given(X)
         maps = len(inputs) * [None]
-        for chosen, batch in self._batches(inputs):
+        for chosen, batch in batches(inputs):
             read = np.full((1 + max(len(words[i]) for i in chosen), len(chosen)), MARK)
             for b, i in enumerate(chosen):
                 read[1 : 1 + len(words[i]), b] = numbered(self.target_tokens_, list(words[i]))
