@@ -1,5 +1,17 @@
 """Files with a few bytes changed, for readers that must refuse them or read them, and do nothing else."""
 
+import io
+import zipfile
+
+
+def zipped(parts, compression=zipfile.ZIP_STORED):
+    """The bytes of an archive of parts, name -> bytes."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
 
 def mutated(data, rng):
     """One to three bytes set, bits flipped, stretches removed, repeated or moved."""

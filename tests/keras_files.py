@@ -1,12 +1,12 @@
 """``.keras`` files made by hand: configurations and weights of layers, in a zip archive."""
 
-import io
 import json
 import struct
 import zipfile
 
 import h5_files
 import numpy as np
+from damaged import zipped
 
 PLACES = {"LSTM": ["cell"], "GRU": ["cell"], "SimpleRNN": ["cell"], "TimeDistributed": ["layer"],
           "Bidirectional": ["forward_layer/cell", "backward_layer/cell"]}  # fmt: skip
@@ -45,14 +45,6 @@ def groups(layers):
                 inner = inner.setdefault(part, {})
             inner["vars"] = {str(n): array for n, array in enumerate(weights[i * each : (i + 1) * each])}
     return {"layers": tree, "vars": {}}
-
-
-def zipped(parts, compression=zipfile.ZIP_STORED):
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", compression) as archive:
-        for name, data in parts.items():
-            archive.writestr(name, data)
-    return file.getvalue()
 
 
 def claiming(data, size):

@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from damaged import mutated, refusals
+from damaged import mutated, refusals, zipped
 from keras_files import claiming
 from pt_files import same_bits
 from tolerance import assert_same_bits
@@ -80,14 +80,6 @@ def read(tmp_path):
         return read_npz(path)
 
     return reader
-
-
-def zipped(parts, compression=zipfile.ZIP_STORED):
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", compression) as archive:
-        for name, data in parts.items():
-            archive.writestr(name, data)
-    return file.getvalue()
 
 
 def saved(**arrays):

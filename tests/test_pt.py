@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pt_files as pt
 import pytest
-from damaged import mutated
+from damaged import mutated, refusals
 from tolerance import assert_same_bits
 
 import fastrnn as fr
@@ -332,18 +332,14 @@ def originals():
     return [pt.state_dict_file(pt.example()), pt.stream(body, storages)]
 
 
-def survives(path, count, seed):
-    """Mutations that were refused, of so many; anything but ValueError and OSError goes through."""
-    rng, sources, refused = np.random.default_rng(seed), originals(), 0
-    for i in range(count):
-        path.write_bytes(mutated(sources[i % len(sources)], rng))
-        try:
-            value = read_pt(path)
-        except (ValueError, OSError):
-            refused += 1
-        else:
-            assert plain(value)
-    return refused
+def damage():
+    """``make`` of ``refusals``."""
+    sources = originals()
+    return lambda i, rng: mutated(sources[i % len(sources)], rng)
+
+
+def read_plain(path):
+    assert plain(read_pt(path))
 
 
 def plain(value):
@@ -354,13 +350,13 @@ def plain(value):
 
 
 def test_damaged_files_are_refused_or_read_but_nothing_else(tmp_path):
-    refused = survives(tmp_path / "x.pt", 2000, 0)
+    refused = refusals(tmp_path / "x.pt", read_plain, damage(), 2000, np.random.default_rng(0))
     assert 500 < refused < 2000  # some reach the tensors' bytes alone
 
 
 @pytest.mark.nightly
 def test_more_damaged_files(tmp_path):
-    assert survives(tmp_path / "x.pt", 20_000, 1) > 5000
+    assert refusals(tmp_path / "x.pt", read_plain, damage(), 20_000, np.random.default_rng(1)) > 5000
 
 
 def test_a_pickle_may_be_cut_anywhere(read):
