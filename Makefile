@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 PY := .venv/bin/python
-ISAS := $(shell grep ^TARGET fastrnn/_core/targets/targets.def | tr -c '[:alnum:]\n' ' ' | awk '{print $$2}')
+ISAS := $(shell sed -nE 's/^(UNIT_)?TARGET.([a-z0-9]*),.*/\2/p' fastrnn/_core/targets/targets.def)
 # What tests/interop compares with; torch comes first, so that nothing chooses its version.
 TORCH := torch==2.13.0
 # sktime and statsmodels have the data of two experiments.

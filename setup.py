@@ -91,12 +91,13 @@ class Target:
     name: str
     flags: str  # for a test target: the names whose flags it may borrow
     is_test: bool
+    is_unit: bool  # for float32 alone
 
 
 def all_targets():
-    row = re.compile(r'^(TEST_)?TARGET\((\w+), *"([^"]*)"', re.M)
+    row = re.compile(r'^(TEST_|UNIT_|)TARGET\((\w+), *"([^"]*)"', re.M)
     text = (CORE / "targets/targets.def").read_text()
-    return [Target(name, flags, bool(test)) for test, name, flags in row.findall(text)]
+    return [Target(name, flags, kind == "TEST_", kind == "UNIT_") for kind, name, flags in row.findall(text)]
 
 
 class BuildExtensions(build_ext):
@@ -111,6 +112,7 @@ class BuildExtensions(build_ext):
 
         targets = all_targets()
         built = self.choose(targets)
+        units = {t.name for t in targets if t.is_unit}
         listed = [f"-DFR_BUILT_{t.name}={int(t.name in built)}" for t in targets]
         with ThreadPoolExecutor(max(2, jobs)) as pool:
 
@@ -120,7 +122,8 @@ class BuildExtensions(build_ext):
             pending = []  # largest first
             for name, flags in built.items():
                 source = CORE / f"targets/{name}.c"
-                pending.append(start(source, f"{name}-float64", [*WARNINGS, *flags, "-DFR_DOUBLE"]))
+                if name not in units:
+                    pending.append(start(source, f"{name}-float64", [*WARNINGS, *flags, "-DFR_DOUBLE"]))
                 pending.append(start(source, f"{name}-float32", [*WARNINGS, *flags]))
             for source in sorted(CORE.glob("*.c")):
                 pending.append(start(source, source.stem, [*WARNINGS, *listed, version]))

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from fastrnn._core import engine
+
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "fastrnn/_core"
 BASE = ["-std=gnu11", "-pthread", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", f"-I{CORE}"]
@@ -20,16 +22,16 @@ SANITIZERS = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recove
 
 def build(folder, compiler, targets, flags):
     """The comparison with the given targets (name -> flags) built in; the path of the program."""
-    names = re.findall(r"^(?:TEST_)?TARGET\((\w+),", (CORE / "targets/targets.def").read_text(), re.M)
+    names = re.findall(r"^(?:TEST_|UNIT_)?TARGET\((\w+),", (CORE / "targets/targets.def").read_text(), re.M)
     listed = [f"-DFR_BUILT_{name}={int(name in targets)}" for name in names]
     objects = {}
     for name, target_flags in targets.items():
-        for dtype in ([], ["-DFR_DOUBLE"]):
+        for dtype in [[]] if name == "amx" else [[], ["-DFR_DOUBLE"]]:
             built = folder / f"{name}{len(objects)}.o"
             objects[built] = [*target_flags, *dtype, "-c", CORE / f"targets/{name}.c", "-o", built]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda arguments: run(compiler, *BASE, *flags, *arguments), objects.values()))
-    sources = [CORE / f"{name}.c" for name in ("dispatch", "plan", "pool", "sequence", "bptt", "gradients")]
+    sources = [CORE / f"{name}.c" for name in ("dispatch", "plan", "pool", "sequence", "bptt", "gradients", "bricks")]
     program = folder / "compare"
     run(compiler, *BASE, *flags, *listed, *sources, ROOT / "tests/native/compare.c", *objects, "-lm", "-o", program)
     return program
@@ -50,6 +52,15 @@ def check(output):
 def test_sanitizers(tmp_path):
     program = build(tmp_path, "cc", {"avx2": ["-mavx2", "-mfma"], "scalar": []}, SANITIZERS)
     check(run(program, "avx2", "scalar"))
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif("amx" not in engine.isas(), reason="this CPU has no AMX")
+def test_matrix_unit(tmp_path):
+    flags = dict(re.findall(r'^(?:UNIT_)?TARGET\((amx|avx512), "([^"]*)"', (CORE / "targets/targets.def").read_text(), re.M))
+    targets = {name: text.split() for name, text in flags.items()}
+    program = build(tmp_path, "cc", {**targets, "scalar": []}, SANITIZERS)
+    check(run(program, "amx", "scalar"))
 
 
 @pytest.mark.nightly

@@ -15,7 +15,7 @@ static int widest(const FrPlan *plan)
 }
 
 /* Returns the size of all. */
-static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char *base, FrBackScratch *w)
+static size_t lay_out(const FrPlan *plan, int count, int members, int bricks, int rank, char *base, FrBackScratch *w)
 {
     const size_t size = plan->kernels->size, VL = plan->kernels->lanes, pointer = sizeof(void *);
     size_t row = 1, used = 0;
@@ -36,6 +36,7 @@ static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char
     w->zeros = fr_take(base, &used, (size_t)(widest(plan) + FR_MAX_WIDTH * VL) * size);
     w->vectors = fr_take(base, &used, (size_t)plan->cell->vectors.count * plan->padded * size);
     w->raw = fr_take(base, &used, count * fr_raw_row(plan));
+    fr_lay_out_shared_bricks(plan, bricks ? count : 0, base, &used, w);
 
     const size_t shared = used;
     const size_t most_a = (size_t)w->rows > FR_MAX_WIDTH * VL ? (size_t)w->rows : FR_MAX_WIDTH * VL;
@@ -62,6 +63,7 @@ static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char
         w->start = fr_take(base, &used, (w->steps + 1) * sizeof(ptrdiff_t));
         w->acc = fr_take(base, &used, (size_t)FR_ROWS * FR_MAX_WIDTH * VL * size);
         w->columns = fr_take(base, &used, (size_t)w->rows * FR_MAX_WIDTH * VL * size);
+        fr_lay_out_own_bricks(plan, base, &used, w);
     } while (i++ < rank);
     return shared + (used - shared) / (rank + 1) * members;
 }
@@ -69,14 +71,14 @@ static size_t lay_out(const FrPlan *plan, int count, int members, int rank, char
 ptrdiff_t fr_backward_steps(const FrPlan *plan, int count)
 {
     FrBackScratch w;
-    lay_out(plan, count, 1, 0, NULL, &w);
+    lay_out(plan, count, 1, 0, 0, NULL, &w);
     return w.steps;
 }
 
-size_t fr_backward_scratch(const FrPlan *plan, int count, int members)
+size_t fr_backward_scratch(const FrPlan *plan, int count, int members, int bricks)
 {
     FrBackScratch unused;
-    return lay_out(plan, count, members, 0, NULL, &unused);
+    return lay_out(plan, count, members, bricks, 0, NULL, &unused);
 }
 
 static void finish(const FrKernels *k, const FrSweep *v, const FrTile *tile)
@@ -114,6 +116,34 @@ static void some_rows(const FrKernels *k, const FrSweep *v, FrProduct product, p
     fr_tall_product(k, v->matrix->depth_blocks, &product, rows);
 }
 
+/* All tiles of a sweep on the matrix unit. */
+static void brick_sweep(const FrBack *back, FrBackScratch *w, const FrSweep *v, const FrTile *all)
+{
+    const FrPlan *plan = back->run->plan;
+    const int blocks = v->matrix->depth_blocks, hidden_blocks = (v->matrix->depth + FR_BRICK - 1) / FR_BRICK;
+    FrTile tile = *all;
+    tile.units = v->matrix->depth;
+    tile.acc = w->acc;
+    tile.acc_blocks = blocks;
+    tile.blocks = v->stage ? v->stage->blocks : blocks;
+    for (ptrdiff_t first = 0; first < v->rows; first += w->group) {
+        const ptrdiff_t rows = v->rows - first < w->group ? v->rows - first : w->group;
+        fr_brick_rows(back, w, v, first, rows);
+        fr_phase_begin(&w->me, v->matrix->depth_panels);
+        for (int q; (q = fr_phase_next(&w->me)) >= 0;) {
+            tile.first = q * blocks;
+            tile.count = fr_blocks_in(tile.first, blocks, hidden_blocks);
+            for (ptrdiff_t r = 0; r < rows; r += tile.rows) {
+                fr_tile_at(plan, v->stage ? v->stage : v->from, &tile, all, first + r);
+                tile.rows = rows - r < 2 * FR_BRICK ? (int)(rows - r) : 2 * FR_BRICK;
+                fr_brick_product(back, w, v, q, r, tile.rows, 1, w->acc);
+                finish(plan->kernels, v, &tile);
+            }
+        }
+        fr_phase_end(&w->me);
+    }
+}
+
 /* All tiles of a sweep. `all` is a tile of all rows: its pointers at row 0. */
 void fr_sweep(const FrBack *back, FrBackScratch *w, const FrSweep *v, const FrTile *all)
 {
@@ -121,6 +151,10 @@ void fr_sweep(const FrBack *back, FrBackScratch *w, const FrSweep *v, const FrTi
     const FrKernels *k = plan->kernels;
     const int blocks = v->matrix->depth_blocks, units = v->matrix->depth;
     const int hidden_blocks = (units + k->lanes - 1) / k->lanes;
+    if (back->packed_bricks && v->live) {
+        brick_sweep(back, w, v, all);
+        return;
+    }
     const int one_tile = v->rows <= k->tile_rows[blocks] && (v->live == v->rows || !v->live);
     const int panels = v->matrix->depth_panels, group = one_tile ? fr_group(&w->me, panels, v->rows) : 1;
     const FrProduct whole = sweep_product(back, w, v);
@@ -164,10 +198,17 @@ static void whole_rows_sweep(const FrBack *back, FrBackScratch *w, const FrSweep
     const FrPlan *plan = back->run->plan;
     const FrKernels *k = plan->kernels;
     const FrProduct whole = sweep_product(back, w, v);
+    const int bricks = back->packed_bricks && v->live;
+    if (bricks)
+        fr_brick_rows(back, w, v, 0, v->rows);
     fr_phase_begin(&w->me, v->matrix->depth_panels);
     for (int q; (q = fr_phase_next(&w->me)) >= 0;) {
         FrProduct product = whole;
         product.out = w->raw;
+        if (bricks) {
+            fr_brick_product(back, w, v, q, 0, v->rows, 0, fr_at(plan, w->raw, q * whole.out_next));
+            continue;
+        }
         fr_skip_panels(k, &product, q);
         product.ahead = fr_at(plan, product.panel, product.panel_next);
         char *const out = product.out;
@@ -336,7 +377,7 @@ static void backward(const FrBack *back, int rank)
     const FrRun *run = back->run;
     const FrPlan *plan = run->plan;
     FrBackScratch w;
-    lay_out(plan, run->count, back->members, rank, back->scratch, &w);
+    lay_out(plan, run->count, back->members, back->packed_bricks != NULL, rank, back->scratch, &w);
     if (fr_finished(&w.me))
         return;
     fr_lay_out_kept(plan, run->ws_rows, run->drop != NULL, run->ws, &w.kept);

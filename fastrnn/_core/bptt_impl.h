@@ -22,13 +22,16 @@ typedef struct FrBackScratch {
     void **cell_prev[FR_MAX_STATES], **cell[FR_MAX_STATES], **dc[FR_MAX_STATES];
     ptrdiff_t *start;            /* by step of the block: its first row                         */
     char *acc, *columns;
+    char *left, *right[2 * FR_MAX_STAGES]; /* bricks of gate gradients; of operands, by factor, all members'  */
+    char *dg_bricks;             /* bricks of a sweep's gate gradients, all members'            */
+    ptrdiff_t group;             /* rows of a sweep for which there is room there               */
 } FrBackScratch;
 
 /* A product of gate gradients with a transposed weight matrix, and what becomes of its tiles. */
 typedef struct FrSweep {
     const FrStagePlan *from;  /* the stage whose gradients go in                                  */
     const FrMatrix *matrix;   /* its input or its recurrent matrix                                */
-    ptrdiff_t packed;         /* where that stands, transposed                                    */
+    ptrdiff_t packed, bricks; /* where that stands, transposed, and as bricks                     */
     int width, at;            /* vectors of a gradient panel that belong to it, and the first     */
     ptrdiff_t capacity;       /* rows of a gradient panel                                         */
     ptrdiff_t live, rows;     /* rows from `live` on have no gradient yet: their product is 0     */
@@ -39,12 +42,12 @@ typedef struct FrSweep {
 
 static inline FrSweep fr_through_input(const FrStagePlan *from, ptrdiff_t capacity)
 {
-    return (FrSweep){from, &from->gx, from->gx_back, from->gx_width, from->gx_at, capacity, 0, 0, NULL, 0, 0};
+    return (FrSweep){from, &from->gx, from->gx_back, from->gx_bricks, from->gx_width, from->gx_at, capacity, 0, 0, NULL, 0, 0};
 }
 
 static inline FrSweep fr_through_recurrence(const FrStagePlan *from, ptrdiff_t capacity)
 {
-    return (FrSweep){from, &from->rec, from->rec_back, from->rec_width, from->rec_at, capacity, 0, 0, NULL, 0, 0};
+    return (FrSweep){from, &from->rec, from->rec_back, from->rec_bricks, from->rec_width, from->rec_at, capacity, 0, 0, NULL, 0, 0};
 }
 
 /* Points w->a at `n` rows of gradients, the first of which is `row` of the buffer. */
@@ -64,6 +67,20 @@ void fr_parameter_gradients(const FrBack *back, FrBackScratch *w, ptrdiff_t rows
 
 /* dx of `rows` rows of gate gradients, `first` on of the `capacity` that dg holds by stage. */
 void fr_input_gradients(const FrBack *back, FrBackScratch *w, char *const *dg, ptrdiff_t capacity, ptrdiff_t first, ptrdiff_t rows);
+
+/* The same parameter gradients of weights on a matrix unit, where that pays for `rows` rows of a block; whether; the memory
+ * that each member, and all together, need: with a NULL base only counted. */
+int fr_brick_gradients_pay(const FrPlan *plan, ptrdiff_t rows);
+/* `count`: sequences of a step whose sweeps are made of bricks, 0 if none are. */
+void fr_lay_out_shared_bricks(const FrPlan *plan, int count, char *base, size_t *used, FrBackScratch *w);
+void fr_lay_out_own_bricks(const FrPlan *plan, char *base, size_t *used, FrBackScratch *w);
+void fr_brick_gradients(const FrBack *back, FrBackScratch *w, ptrdiff_t rows);
+
+/* Gate gradients of rows `first` on of a sweep, w->group at most, as bricks; then their product with panel `q`, to rows of
+ * `out`, of which there is room for whole bricks, or not. */
+void fr_brick_rows(const FrBack *back, FrBackScratch *w, const FrSweep *v, ptrdiff_t first, ptrdiff_t rows);
+void fr_brick_product(const FrBack *back, const FrBackScratch *w, const FrSweep *v, int q, ptrdiff_t r, ptrdiff_t rows, int room,
+                      void *out);
 
 /* Adds the gradients of the elementwise weights to those of their parameters. */
 void fr_vector_gradients(const FrBack *back, const FrBackScratch *w);

@@ -21,7 +21,6 @@ cdef extern from "kernels/kernels.h" nogil:
         double lr, shrink, decay, momentum, gain, first, second, unbias, eps
         int fresh, nesterov
     ctypedef struct FrKernels:
-        const char *isa
         int lanes, size
         void (**math)(const void *, void *, Py_ssize_t)
         void (*add)(const void *, void *, Py_ssize_t)
@@ -29,6 +28,22 @@ cdef extern from "kernels/kernels.h" nogil:
         double (*squares)(const void *, Py_ssize_t) noexcept nogil
         void (*scale)(double, Py_ssize_t, void *) noexcept nogil
         double (*multiply_adds)(void *, Py_ssize_t)
+    int FR_BRICK, FR_BRICK_DEPTH, FR_BRICK_BYTES
+    ctypedef struct FrBricks:
+        int count
+        const void **left
+        void **c
+        int *rows
+        int columns
+        Py_ssize_t c_row
+        const void *right
+        Py_ssize_t right_next, depth
+        int add
+    ctypedef struct FrUnit:
+        void (*left)(const void **rows, int, Py_ssize_t, Py_ssize_t, void *)
+        void (*left_transposed)(const void *, Py_ssize_t, Py_ssize_t, void *)
+        void (*right)(const void **rows, Py_ssize_t, Py_ssize_t, int, void *)
+        void (*multiply)(const FrBricks *)
     int FR_EXP, FR_SIGMOID, FR_TANH
 
 cdef extern from "plan.h" nogil:
@@ -36,16 +51,17 @@ cdef extern from "plan.h" nogil:
         const FrKernels *kernels
         const FrCell *cell
         int input, hidden, output
-        Py_ssize_t packed, packed_back
+        Py_ssize_t packed, packed_back, packed_bricks
     ctypedef struct FrParameters:
         void **of
         Py_ssize_t count
     const FrCell *fr_cells
     int fr_cell_by_name(const char *)
-    void fr_plan(FrPlan *, const FrKernels *, int cell, int input, int hidden, int projection,
+    void fr_plan(FrPlan *, const FrKernels *, const FrUnit *, int cell, int input, int hidden, int projection,
                  const FrOptions *)
     void fr_pack(const FrPlan *, const FrParameters *, void *)
     void fr_pack_back(const FrPlan *, const FrParameters *, void *)
+    void fr_pack_bricks(const FrPlan *, const FrParameters *, void *)
     FrParameters fr_parameters_at(const FrParameters *, void *)
 
 cdef extern from "sequence.h" nogil:
@@ -80,14 +96,16 @@ cdef extern from "sequence.h" nogil:
         int dx_add
         char **dstate
         const char *packed_back
+        const char *packed_bricks
         FrParameters grads
         int members
         char *scratch
     void fr_forward(const FrRun *, int)
     Py_ssize_t fr_backward_steps(const FrPlan *, int)
+    bint fr_bricks_pay(const FrPlan *, Py_ssize_t)
     void fr_backward(const FrBack *, int)
     size_t fr_forward_scratch(const FrPlan *, int, int)
-    size_t fr_backward_scratch(const FrPlan *, int, int)
+    size_t fr_backward_scratch(const FrPlan *, int, int, int)
     size_t fr_workspace(const FrPlan *, Py_ssize_t, int)
     size_t fr_lookup_products(const FrPlan *, Py_ssize_t)
     size_t fr_lookup_gradients(const FrPlan *, Py_ssize_t)
@@ -164,6 +182,7 @@ cdef extern from "ctc.h" nogil:
 cdef extern from "dispatch.h" nogil:
     const char *fr_isa_name(int)
     int fr_isa_hidden(int)
+    const FrUnit *fr_unit(const char *, int)
     const FrKernels *fr_kernels(const char *, int)
 
 cdef extern from "pool.h" nogil:

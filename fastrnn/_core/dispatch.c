@@ -1,6 +1,12 @@
 #include "dispatch.h"
 
+#include <stdatomic.h>
 #include <string.h>
+#if defined(__linux__) && defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 /* targets.def as a table of what this build has: lines of targets that were left out vanish. */
 #define JOIN(a, b) a##b
@@ -11,19 +17,42 @@
 #define WHEN(built, ...) CALL(WHEN_(built), __VA_ARGS__)
 
 #define TARGET(name, flags, cpu) WHEN(FR_BUILT_##name, extern const FrKernels fr_##name##_f32, fr_##name##_f64;)
+#define UNIT_TARGET(name, flags, of, cpu) WHEN(FR_BUILT_##name, extern const FrUnit fr_##name##_unit;)
 #include "targets/targets.def"
 
 typedef struct Target {
+    const char *isa;
     const FrKernels *f32, *f64;
+    const FrUnit *unit;
     int (*runs_here)(void), hidden;
 } Target;
+
+#if defined(__linux__) && defined(__x86_64__)
+enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18, AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24 };
+
+/* Linux gives the 8 KB that a thread's tiles take to processes that have asked for them, once and for all threads. */
+static int has_amx(void)
+{
+    static atomic_int known; /* 1: no, 2: yes */
+    int is = atomic_load(&known);
+    if (!is) {
+        unsigned a, b, c, d;
+        const int there = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & AMX_BF16) && (d & AMX_TILE);
+        is = there && !syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) ? 2 : 1;
+        atomic_store(&known, is);
+    }
+    return is == 2;
+}
+#endif
 
 #define TARGET(name, flags, cpu) WHEN(FR_BUILT_##name, static int runs_##name(void) { return (cpu); })
 #include "targets/targets.def"
 
+#define TABLES(name) &fr_##name##_f32, &fr_##name##_f64
 static const Target targets[] = {
-#define TARGET(name, flags, cpu) WHEN(FR_BUILT_##name, {&fr_##name##_f32, &fr_##name##_f64, runs_##name, 0},)
-#define TEST_TARGET(name, like, cpu) WHEN(FR_BUILT_##name, {&fr_##name##_f32, &fr_##name##_f64, runs_##name, 1},)
+#define TARGET(name, flags, cpu) WHEN(FR_BUILT_##name, {#name, TABLES(name), NULL, runs_##name, 0},)
+#define UNIT_TARGET(name, flags, of, cpu) WHEN(FR_BUILT_##name, WHEN(FR_BUILT_##of, {#name, TABLES(of), &fr_##name##_unit, runs_##name, 0},))
+#define TEST_TARGET(name, like, cpu) WHEN(FR_BUILT_##name, {#name, TABLES(name), NULL, runs_##name, 1},)
 #include "targets/targets.def"
 };
 
@@ -40,16 +69,28 @@ static const Target *find(int i)
 const char *fr_isa_name(int i)
 {
     const Target *t = find(i);
-    return t ? t->f32->isa : NULL;
+    return t ? t->isa : NULL;
 }
 
 int fr_isa_hidden(int i) { return find(i)->hidden; }
 
-const FrKernels *fr_kernels(const char *isa, int size)
+static const Target *named(const char *isa)
 {
     const Target *t;
     for (int i = 0; (t = find(i)); i++)
-        if (!strcmp(t->f32->isa, isa))
-            return size == 4 ? t->f32 : size == 8 ? t->f64 : NULL;
+        if (!strcmp(t->isa, isa))
+            return t;
     return NULL;
+}
+
+const FrKernels *fr_kernels(const char *isa, int size)
+{
+    const Target *t = named(isa);
+    return !t ? NULL : size == 4 ? t->f32 : size == 8 ? t->f64 : NULL;
+}
+
+const FrUnit *fr_unit(const char *isa, int size)
+{
+    const Target *t = named(isa);
+    return t && size == 4 ? t->unit : NULL;
 }

@@ -10,5 +10,7 @@ const char *fr_isa_name(int i);
 int fr_isa_hidden(int i);
 /* The kernels of a target for elements of `size` bytes; NULL when it is not there or cannot run here. */
 const FrKernels *fr_kernels(const char *isa, int size);
+/* Its matrix unit, for elements of `size` bytes; NULL without one. */
+const FrUnit *fr_unit(const char *isa, int size);
 
 #endif

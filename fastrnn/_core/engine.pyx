@@ -23,6 +23,8 @@ cnp.import_array()
 # Work, in multiply-adds of a row, below which a thread costs more than it brings: some 5 us. A row alone reads
 # the weights for itself, four and more share them.
 cdef double LEAST_WORK_PER_THREAD = 1.25e5
+cdef enum:
+    FORWARD, BACK, BRICKS  # forms of packed weights: for forward; for backward, as panels or for a matrix unit
 cdef Py_ssize_t ROWS_THAT_SHARE = 4
 # Rows that a thread should have to itself; with fewer it does better with some hidden blocks of all rows ...
 cdef Py_ssize_t LEAST_ROWS = 4
@@ -117,8 +119,8 @@ cdef class Recurrent:
     cdef FrParameters *value_pointers   # by layer and direction
     cdef FrParameters *gradient_pointers
     cdef list recurrent_weights         # weight_hh by layer and direction
-    cdef list packed, packed_back       # buffers by layer and direction, for the versions below
-    cdef Py_ssize_t packed_version, packed_back_version
+    cdef list packed, packed_back, packed_bricks  # buffers by layer and direction, for the versions below
+    cdef Py_ssize_t packed_version, packed_back_version, packed_bricks_version
     cdef bint lent                      # a stream has the packed weights, too
     cdef object scratch                 # a buffer for the next call; None while one runs
     cdef list spare                     # buffers of the last backward pass, for the next vjp
@@ -139,6 +141,7 @@ cdef class Recurrent:
         cdef FrOptions chosen
         set_options(&chosen, options)
         cdef const FrKernels *kernels = fr_kernels(_isa, size)
+        cdef const FrUnit *unit = fr_unit(_isa, size)
         cdef int rows = num_layers * num_directions
         self.plans = <FrPlan *>malloc(2 * sizeof(FrPlan))
         self.value_pointers = <FrParameters *>calloc(2 * rows, sizeof(FrParameters))
@@ -162,11 +165,11 @@ cdef class Recurrent:
         self.merging = self.merge and num_directions == 2
         self.layer_size = self.output_size if self.merging else self.output_size * num_directions
         self.y_size = self.layer_size * (num_layers if self.skip == OUTPUT else 1)
-        fr_plan(&self.plans[0], kernels, number, input_size, hidden_size, proj_size, &chosen)
-        fr_plan(&self.plans[1], kernels, inner_number, self.layer_size + (input_size if self.skip == INPUT else 0), hidden_size,
-                proj_size, &chosen)
+        fr_plan(&self.plans[0], kernels, unit, number, input_size, hidden_size, proj_size, &chosen)
+        fr_plan(&self.plans[1], kernels, unit, inner_number, self.layer_size + (input_size if self.skip == INPUT else 0),
+                hidden_size, proj_size, &chosen)
         self.joined = self.merging or self.residual(0) or self.skip and num_layers > 1
-        self.packed_version = self.packed_back_version = -1
+        self.packed_version = self.packed_back_version = self.packed_bricks_version = -1
         self.adding = threading.Lock()
         self._check_inputs, self._check_gradients, self._ready = check_inputs, check_gradients, ready
 
@@ -216,16 +219,17 @@ cdef class Recurrent:
             self._sync()
         return 0
 
-    cdef list buffers(self, list former, bint back):
-        """Memory for packed weights, by layer and direction: `former`, if there is one. Fresh pages would be cleared
-        first, which takes twice as long as packing."""
+    cdef list buffers(self, list former, int form):
+        """Memory for weights packed in one of the forms of `packed_size`, by layer and direction: `former`, if there is one.
+        Fresh pages would be cleared first, which takes twice as long as packing."""
         cdef Py_ssize_t i
         if former is not None:
             return former
-        plans = range(self.num_layers * self.num_directions)
-        sizes = [self.plan(i // self.num_directions).packed_back if back else self.plan(i // self.num_directions).packed
-                 for i in plans]
-        return [_Buffer(size * self.size) for size in sizes]
+        return [_Buffer(self.packed_size(self.plan(i // self.num_directions), form))
+                for i in range(self.num_layers * self.num_directions)]
+
+    cdef size_t packed_size(self, FrPlan *plan, int form) noexcept:
+        return plan.packed * self.size if form == FORWARD else plan.packed_back * self.size if form == BACK else plan.packed_bricks
 
     cdef int pack(self) except -1:
         """Packs the weights unless these are packed. A stream's are not written to again."""
@@ -233,7 +237,7 @@ cdef class Recurrent:
         self.current()
         if self.packed_version == self._version:
             return 0
-        version, packed = self._version, self.buffers(None if self.lent else self.packed, False)
+        version, packed = self._version, self.buffers(None if self.lent else self.packed, FORWARD)
         self.packed_version, self.lent = -1, False
         for i, buffer in enumerate(packed):
             fr_pack(self.plan(i // self.num_directions), &self.value_pointers[i], (<_Buffer>buffer).data)
@@ -244,10 +248,21 @@ cdef class Recurrent:
         cdef int i
         if self.packed_back_version == self._version:
             return 0
-        version, packed = self._version, self.buffers(self.packed_back, True)
+        version, packed = self._version, self.buffers(self.packed_back, BACK)
         for i, buffer in enumerate(packed):
             fr_pack_back(self.plan(i // self.num_directions), &self.value_pointers[i], (<_Buffer>buffer).data)
         self.packed_back, self.packed_back_version = packed, version
+        return 0
+
+    cdef int pack_bricks(self) except -1:
+        """The same for a matrix unit."""
+        cdef int i
+        if self.packed_bricks_version == self._version:
+            return 0
+        version, packed = self._version, self.buffers(self.packed_bricks, BRICKS)
+        for i, buffer in enumerate(packed):
+            fr_pack_bricks(self.plan(i // self.num_directions), &self.value_pointers[i], (<_Buffer>buffer).data)
+        self.packed_bricks, self.packed_bricks_version = packed, version
         return 0
 
     cdef object take_scratch(self, Pullback call):

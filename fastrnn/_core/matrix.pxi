@@ -125,6 +125,72 @@ def product(a, w, bias, str isa_name=None):
     return matmul(np.ascontiguousarray(a), np.ascontiguousarray(w).T, np.ascontiguousarray(bias), None, isa_name)
 
 
+def unit_product(a, b, out=None, bint transposed=False, str isa_name=None):
+    """``a @ b``, or ``out += a @ b``, of float32 on the matrix unit of an instruction set, for tests.
+
+    Parameters
+    ----------
+    a, b : ndarray
+        ``(rows, depth)`` and ``(depth, columns)``.
+    transposed : bool
+        a is read by columns, as gate gradients are for the gradients of weights; else by rows.
+
+    Returns
+    -------
+    ndarray
+        ``(rows, columns)``, or None: the instruction set has no such unit.
+    """
+    cdef bytes name = isa_name.encode() if isa_name else _isa
+    cdef const FrUnit *unit = fr_unit(name, 4)
+    cdef Py_ssize_t rows = a.shape[0], deep = a.shape[1], columns = b.shape[1], i, j, k
+    cdef Py_ssize_t depth = (deep + FR_BRICK_DEPTH - 1) // FR_BRICK_DEPTH
+    cdef Py_ssize_t wide = (rows + FR_BRICK - 1) // FR_BRICK * FR_BRICK
+    cdef const void *pointers[32]
+    cdef char *left
+    cdef char *right
+    cdef char *brick
+    cdef FrBricks product
+    if unit == NULL:
+        return None
+    add, result = out is not None, np.empty((rows, columns), np.float32) if out is None else out
+    b = np.ascontiguousarray(b, np.float32)
+    whole = np.zeros((depth * FR_BRICK_DEPTH, wide), np.float32)
+    whole[:deep, :rows] = a.T
+    by_rows = np.ascontiguousarray(whole.T)
+    memory = _Buffer((rows // FR_BRICK + columns // FR_BRICK + 2) * depth * FR_BRICK_BYTES + 1)
+    left = (<_Buffer>memory).data
+    right = left + (rows // FR_BRICK + 1) * depth * FR_BRICK_BYTES
+    for j in range(0, columns, FR_BRICK):
+        for k in range(depth):
+            for i in range(min(FR_BRICK_DEPTH, deep - k * FR_BRICK_DEPTH)):
+                pointers[i] = data_of(b) + (k * FR_BRICK_DEPTH + i) * columns * sizeof(float)
+            unit.right(pointers, deep - k * FR_BRICK_DEPTH, j, <int>min(FR_BRICK, columns - j),
+                       right + (j // FR_BRICK * depth + k) * FR_BRICK_BYTES)
+    for i in range(0, rows, FR_BRICK):
+        for j in range(min(FR_BRICK, rows - i)):
+            pointers[j] = data_of(by_rows) + (i + j) * depth * FR_BRICK_DEPTH * sizeof(float)
+        for k in range(depth):
+            brick = left + (i // FR_BRICK * depth + k) * FR_BRICK_BYTES
+            if transposed:
+                unit.left_transposed(data_of(whole) + (k * FR_BRICK_DEPTH * wide + i) * sizeof(float), wide,
+                                     deep - k * FR_BRICK_DEPTH, brick)
+            else:
+                unit.left(pointers, <int>min(FR_BRICK, rows - i), k * FR_BRICK_DEPTH,
+                          k * FR_BRICK_DEPTH + FR_BRICK if deep > k * FR_BRICK_DEPTH + FR_BRICK else -1, brick)
+    for i in range(0, rows, 2 * FR_BRICK):
+        memset(&product, 0, sizeof(FrBricks))
+        product.columns, product.depth, product.add = <int>columns, depth, add
+        product.right, product.right_next = right, depth * FR_BRICK_BYTES
+        product.c_row = cnp.PyArray_STRIDE(result, 0) // sizeof(float)
+        for j in range(i, min(rows, i + 2 * FR_BRICK), FR_BRICK):
+            product.left[product.count] = left + j // FR_BRICK * depth * FR_BRICK_BYTES
+            product.rows[product.count] = <int>min(FR_BRICK, rows - j)
+            product.c[product.count] = data_of(result) + j * cnp.PyArray_STRIDE(result, 0)
+            product.count += 1
+        unit.multiply(&product)
+    return result
+
+
 def multiply_adds(int size, Py_ssize_t rounds):
     """Do multiply-adds on registers of floats of `size` bytes; returns the floating-point operations done.
 

@@ -69,6 +69,18 @@ static ptrdiff_t take(ptrdiff_t *size, ptrdiff_t count)
     return at;
 }
 
+ptrdiff_t fr_brick_depth(const FrMatrix *m)
+{
+    return ((ptrdiff_t)m->panels * m->gates->count * m->blocks + 1) / 2;
+}
+
+static ptrdiff_t take_bricks(FrPlan *plan, const FrMatrix *m)
+{
+    const ptrdiff_t at = plan->packed_bricks;
+    plan->packed_bricks += fr_brick_depth(m) * m->depth_panels * m->depth_blocks * FR_BRICK_BYTES;
+    return at;
+}
+
 static void plan_stage(FrPlan *plan, FrStagePlan *s, const FrStage *stage, int units, int depth)
 {
     const int VL = plan->kernels->lanes;
@@ -95,14 +107,17 @@ static void plan_stage(FrPlan *plan, FrStagePlan *s, const FrStage *stage, int u
     s->rec_bias = take(&plan->packed, rec);
     s->gx_back = take(&plan->packed_back, gx * s->gx.depth_panels * s->gx.depth_blocks * VL);
     s->rec_back = take(&plan->packed_back, rec * s->rec.depth_panels * s->rec.depth_blocks * VL);
+    s->gx_bricks = take_bricks(plan, &s->gx);
+    s->rec_bricks = take_bricks(plan, &s->rec);
 }
 
-void fr_plan(FrPlan *plan, const FrKernels *kernels, int cell, int input, int hidden, int projection,
+void fr_plan(FrPlan *plan, const FrKernels *kernels, const FrUnit *unit, int cell, int input, int hidden, int projection,
              const FrOptions *options)
 {
     const FrCell *c = &fr_cells[cell];
     memset(plan, 0, sizeof *plan);
     plan->kernels = kernels;
+    plan->unit = unit;
     plan->cell = c;
     plan->options = *options;
     plan->zoned = options->zone[0] > 0 || options->zone[1] > 0;
@@ -125,14 +140,14 @@ void fr_plan(FrPlan *plan, const FrKernels *kernels, int cell, int input, int hi
     plan->vectors = take(&plan->packed, (ptrdiff_t)c->vectors.count * plan->padded);
 }
 
-static char *at(const FrPlan *plan, const void *base, ptrdiff_t element)
+static char *at_element(const FrPlan *plan, const void *base, ptrdiff_t element)
 {
     return (char *)base + element * plan->kernels->size;
 }
 
 char *fr_vector_at(const FrPlan *plan, const FrParameters *p, int from, int row)
 {
-    return from >= 0 && p->of[from] ? at(plan, p->of[from], (ptrdiff_t)row * plan->hidden) : NULL;
+    return from >= 0 && p->of[from] ? at_element(plan, p->of[from], (ptrdiff_t)row * plan->hidden) : NULL;
 }
 
 void fr_pack(const FrPlan *plan, const FrParameters *p, void *packed)
@@ -141,18 +156,18 @@ void fr_pack(const FrPlan *plan, const FrParameters *p, void *packed)
     for (int i = 0; i < plan->stages; i++) {
         const FrStagePlan *s = &plan->stage[i];
         if (s->gx_width) {
-            k->pack(&s->gx, p->of[s->of->gx_from], at(plan, packed, s->gx_panels));
-            k->pack_bias(&s->gx, &s->of->gx_bias, p->of[s->of->gx_bias_from], at(plan, packed, s->gx_bias));
+            k->pack(&s->gx, p->of[s->of->gx_from], at_element(plan, packed, s->gx_panels));
+            k->pack_bias(&s->gx, &s->of->gx_bias, p->of[s->of->gx_bias_from], at_element(plan, packed, s->gx_bias));
         }
         if (s->rec_width) {
-            k->pack(&s->rec, p->of[s->of->rec_from], at(plan, packed, s->rec_panels));
-            k->pack_bias(&s->rec, &s->of->rec_bias, p->of[s->of->rec_bias_from], at(plan, packed, s->rec_bias));
+            k->pack(&s->rec, p->of[s->of->rec_from], at_element(plan, packed, s->rec_panels));
+            k->pack_bias(&s->rec, &s->of->rec_bias, p->of[s->of->rec_bias_from], at_element(plan, packed, s->rec_bias));
         }
     }
     for (int i = 0; i < plan->cell->vectors.count; i++) {
         const FrVector *v = &plan->cell->vectors.of[i];
         k->pack_vector(fr_vector_at(plan, p, v->from, v->row), fr_vector_at(plan, p, v->also, v->row), plan->hidden, v->scalar,
-                       plan->padded, at(plan, packed, plan->vectors + (ptrdiff_t)i * plan->padded));
+                       plan->padded, at_element(plan, packed, plan->vectors + (ptrdiff_t)i * plan->padded));
     }
 }
 
@@ -162,9 +177,38 @@ void fr_pack_back(const FrPlan *plan, const FrParameters *p, void *packed_back)
     for (int i = 0; i < plan->stages; i++) {
         const FrStagePlan *s = &plan->stage[i];
         if (s->gx_width)
-            k->pack_transposed(&s->gx, p->of[s->of->gx_from], at(plan, packed_back, s->gx_back));
+            k->pack_transposed(&s->gx, p->of[s->of->gx_from], at_element(plan, packed_back, s->gx_back));
         if (s->rec_width)
-            k->pack_transposed(&s->rec, p->of[s->of->rec_from], at(plan, packed_back, s->rec_back));
+            k->pack_transposed(&s->rec, p->of[s->of->rec_from], at_element(plan, packed_back, s->rec_back));
+    }
+}
+
+/* bricks[column of w][depth]; depth: [panel][gate][block][lane], as in `pack_transposed` */
+static void pack_bricks(const FrPlan *plan, const FrMatrix *m, const void *w, char *brick)
+{
+    const ptrdiff_t vectors = (ptrdiff_t)m->panels * m->gates->count * m->blocks;
+    for (int at = 0; at < m->depth_panels * m->depth_blocks * FR_BRICK; at += FR_BRICK)
+        for (ptrdiff_t v = 0; v < vectors; v += 2, brick += FR_BRICK_BYTES) {
+            const void *rows[FR_BRICK_DEPTH];
+            for (int i = 0; i < FR_BRICK_DEPTH; i++) {
+                const ptrdiff_t vector = v + i / FR_BRICK, panel = vector / m->blocks / m->gates->count;
+                const int gate = vector / m->blocks % m->gates->count;
+                const ptrdiff_t unit = (panel * m->blocks + vector % m->blocks) * FR_BRICK + i % FR_BRICK;
+                const int there = vector < vectors && unit < m->units && at < m->depth;
+                rows[i] = there ? at_element(plan, w, (m->gates->row[gate] * m->units + unit) * m->depth) : NULL;
+            }
+            plan->unit->right(rows, FR_BRICK_DEPTH, at, m->depth - at < FR_BRICK ? m->depth - at : FR_BRICK, brick);
+        }
+}
+
+void fr_pack_bricks(const FrPlan *plan, const FrParameters *p, void *packed_bricks)
+{
+    for (int i = 0; i < plan->stages; i++) {
+        const FrStagePlan *s = &plan->stage[i];
+        if (s->gx_width)
+            pack_bricks(plan, &s->gx, p->of[s->of->gx_from], (char *)packed_bricks + s->gx_bricks);
+        if (s->rec_width)
+            pack_bricks(plan, &s->rec, p->of[s->of->rec_from], (char *)packed_bricks + s->rec_bricks);
     }
 }
 

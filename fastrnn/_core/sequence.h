@@ -56,7 +56,7 @@ typedef struct FrBack {
     char *looked_up;         /* with a lookup: fr_lookup_gradients bytes, zeros               */
     int dx_add;              /* add to dx, which another direction has written; always when the cell reads x */
     char *dstate[FR_MAX_STATES]; /* as state: dL/d final state in, dL/d initial state out      */
-    const char *packed_back;
+    const char *packed_back, *packed_bricks; /* one of the two, the other NULL                */
     FrParameters grads;      /* added to                                                      */
     int members;             /* as in FrRun                                                   */
     char *scratch;           /* fr_backward_scratch bytes                                     */
@@ -74,8 +74,12 @@ void fr_backward(const FrBack *backs, int count);
 /* Steps of a block of the weight gradients. */
 ptrdiff_t fr_backward_steps(const FrPlan *plan, int count);
 
+/* Whether products of gate gradients with weights are best made on the plan's matrix unit, for so many sequences. (Of all
+ * threads: dx shall not depend on their number.) */
+int fr_bricks_pay(const FrPlan *plan, ptrdiff_t batch);
+
 size_t fr_forward_scratch(const FrPlan *plan, int count, int members);
-size_t fr_backward_scratch(const FrPlan *plan, int count, int members);
+size_t fr_backward_scratch(const FrPlan *plan, int count, int members, int bricks); /* bricks: with packed_bricks */
 
 /* Bytes that a run keeps for backward over `rows` rows, the sum of its lengths. */
 size_t fr_workspace(const FrPlan *plan, ptrdiff_t rows, int drop);

@@ -94,17 +94,19 @@ static FrRows rows(char *base, int width, int size)
     return (FrRows){base, (ptrdiff_t)B * width * size, (ptrdiff_t)width * size};
 }
 
-/* One layer, forward and backward, over ragged sequences, by `members` threads. */
-static Arrays evaluate(const FrKernels *k, int cell, int hidden, int projection, int reverse, int members)
+/* One layer, forward and backward, over ragged sequences, by `members` threads; on the matrix unit where there is one. */
+static Arrays evaluate(const char *isa, int size, int cell, int hidden, int projection, int reverse, int members)
 {
     static const ptrdiff_t length[B] = {7, 7, 6, 6, 5, 4, 3, 2, 2, 1, 0};
     static const int row[B] = {3, 0, 10, 1, 9, 2, 8, 4, 7, 5, 6};
-    const int size = k->size, input = fr_cells[cell].reads_x ? hidden : I;
+    const FrKernels *k = fr_kernels(isa, size);
+    const FrUnit *unit = fr_unit(isa, size);
+    const int input = fr_cells[cell].reads_x ? hidden : I;
     Arrays out = {0};
     FrPlan plan;
     FrParameters p, d_p;
     seed = 1;
-    fr_plan(&plan, k, cell, input, hidden, projection, &options);
+    fr_plan(&plan, k, unit, cell, input, hidden, projection, &options);
     parameters(&p, &plan, size, NULL);
     const size_t h = (size_t)B * plan.output;
     char *x = filled((size_t)T * B * input, size, 1), *dy = filled(T * h, size, 1);
@@ -122,11 +124,11 @@ static Arrays evaluate(const FrKernels *k, int cell, int hidden, int projection,
     ptrdiff_t steps = 0;
     for (int b = 0; b < B; b++)
         steps += length[b];
-    char *packed = aligned(plan.packed * size), *packed_back = aligned(plan.packed_back * size);
+    char *packed = aligned(plan.packed * size), *packed_back = aligned(unit ? plan.packed_bricks : plan.packed_back * size);
     char *work = aligned(fr_workspace(&plan, steps, 0));
-    char *scratch = aligned(fr_forward_scratch(&plan, B, members)), *scratch_back = aligned(fr_backward_scratch(&plan, B, members));
+    char *scratch = aligned(fr_forward_scratch(&plan, B, members)), *scratch_back = aligned(fr_backward_scratch(&plan, B, members, unit != NULL));
     fr_pack(&plan, &p, packed);
-    fr_pack_back(&plan, &p, packed_back);
+    (unit ? fr_pack_bricks : fr_pack_back)(&plan, &p, packed_back);
     FrRun run = {
         .plan = &plan, .reverse = reverse, .count = B, .members = members, .row = row, .length = length,
         .x = rows(x, input, size), .y = rows(y, plan.output, size), .packed = packed, .ws = work, .ws_rows = steps, .last = T,
@@ -136,7 +138,7 @@ static Arrays evaluate(const FrKernels *k, int cell, int hidden, int projection,
     fr_forward(&run, 1);
     FrBack back = {
         .run = &run, .dy = rows(dy, plan.output, size), .dx = rows(dx, input, size),
-        .dx_add = plan.cell->reads_x, .packed_back = packed_back, .grads = d_p, .members = members, .scratch = scratch_back,
+        .dx_add = plan.cell->reads_x, .packed_back = unit ? NULL : packed_back, .packed_bricks = unit ? packed_back : NULL, .grads = d_p, .members = members, .scratch = scratch_back,
     };
     memcpy(back.state0, state0, sizeof state0);
     memcpy(back.dstate, dstate, sizeof dstate);
@@ -213,8 +215,8 @@ int main(int argc, char **argv)
             for (int hidden = 1; hidden <= 67; hidden += 3)
                 for (int projection = 0; projection < (fr_cells[cell].states > 1 && hidden > 3 ? 4 : 1); projection += 3)
                     for (int reverse = 0; reverse < 2; reverse++, cases++) {
-                        Arrays a = evaluate(one, cell, hidden, projection, reverse, 2);
-                        Arrays b = evaluate(other, cell, hidden, projection, reverse, 1);
+                        Arrays a = evaluate(argv[1], size, cell, hidden, projection, reverse, 2);
+                        Arrays b = evaluate(argv[2], size, cell, hidden, projection, reverse, 1);
                         worst = fmax(worst, difference(&a, &b, size));
                     }
         for (int rule = 0; rule < FR_RULES; rule++)

@@ -189,7 +189,6 @@ typedef void (*FrProductKernel)(const FrProduct *);
 typedef void (*FrCellKernel)(const FrTile *);
 
 typedef struct FrKernels {
-    const char *isa;
     int lanes, size;                       /* VL, sizeof(real)                                      */
     int tile_rows[FR_MAX_WIDTH + 1];       /* rows of the largest tile of each width                */
     int pair_rows[FR_MAX_WIDTH + 1];       /* up to this many rows a product may take two panels    */
@@ -221,5 +220,36 @@ typedef struct FrKernels {
     void (*tree_forward)(const FrTreeNode *), (*tree_backward)(const FrTreeNode *);
     double (*multiply_adds)(void *vector, ptrdiff_t rounds); /* operations done: what the core can do at most */
 } FrKernels;
+
+/* A matrix unit multiplies bricks: 16 rows of the left operand, or 16 columns of the right one, by 32 of the depth, k and
+ * k + 16 side by side. Each float is the sum of three bfloat16 parts; of the nine products of two floats' parts the six
+ * larger ones are added up in float. What is left out is 2^-24 of a product at most (Henry, Tang and Heinecke 2019,
+ * "Leveraging the bfloat16 artificial intelligence datatype for higher-precision computations"). */
+enum { FR_BRICK = 16, FR_BRICK_DEPTH = 32, FR_BRICK_BYTES = 3 * 2 * FR_BRICK * FR_BRICK_DEPTH };
+
+/* c = left * right, or c += it: one or two bricks of rows by any number of columns. */
+typedef struct FrBricks {
+    int count;               /* bricks of rows                                                  */
+    const void *left[2];     /* [depth] bricks each                                             */
+    void *c[2];
+    int rows[2], columns;    /* of c that there are                                             */
+    ptrdiff_t c_row;         /* elements from one row of c to the next                          */
+    const void *right;       /* [brick of columns][depth]                                       */
+    ptrdiff_t right_next;    /* bytes from one brick of columns to the next                     */
+    ptrdiff_t depth;         /* bricks                                                          */
+    int add;
+} FrBricks;
+
+/* Products of floats on a matrix unit: an addition to the kernels of another target. Rows are pointers; places count elements;
+ * a brick is 64-byte aligned. */
+typedef struct FrUnit {
+    /* `count` rows, the others 0, by the 16 elements from `low` on and the 16 from `high` on (0 where that is negative) */
+    void (*left)(const void *const *rows, int count, ptrdiff_t low, ptrdiff_t high, void *brick);
+    /* 16 columns, `rows` deep, the rest 0 */
+    void (*left_transposed)(const void *from, ptrdiff_t step, ptrdiff_t rows, void *brick);
+    /* `columns` columns from `at` on, the others 0, of `count` rows, the rest 0, as is a row of NULL */
+    void (*right)(const void *const *rows, ptrdiff_t count, ptrdiff_t at, int columns, void *brick);
+    void (*multiply)(const FrBricks *);
+} FrUnit;
 
 #endif

@@ -1,0 +1,151 @@
+"""Products on a matrix unit: exact where they must be, as good as those in float32, and nothing outside touched.
+
+What layers make of them is tested with larger batches than other tests have, since small ones do not use the unit.
+"""
+
+import numpy as np
+import pytest
+from cases import Case, Data, dealt_out, on_isa, smooth
+from rows import CELLS
+from test_kernels import everything, layer_on
+from tolerance import assert_close, assert_same_bits
+
+from fastrnn._core import engine
+
+UNITS = [isa for isa in engine.isas() if engine.unit_product(np.ones((1, 1)), np.ones((1, 1)), isa_name=isa) is not None]
+SHAPES = [(1, 1, 1), (16, 32, 16), (2, 33, 17), (15, 7, 31), (17, 64, 15), (31, 95, 48), (32, 96, 32), (33, 31, 33), (50, 130, 70)]
+
+pytestmark = pytest.mark.skipif(not UNITS, reason="no matrix unit on this CPU")
+each_unit = pytest.mark.parametrize("isa", UNITS)
+each_way = pytest.mark.parametrize("transposed", [False, True])
+
+
+def operands(rows, depth, columns, seed=0):
+    rng = np.random.default_rng([seed, rows, depth, columns])
+    return rng.standard_normal((rows, depth)).astype(np.float32), rng.standard_normal((depth, columns)).astype(np.float32)
+
+
+@pytest.mark.smoke
+@each_unit
+@each_way
+@pytest.mark.parametrize("shape", SHAPES)
+def test_integers_are_exact(shape, transposed, isa):
+    """Of up to 24 bits, three parts of which matter, against -1, 0 and 1, and the other way round."""
+    rng = np.random.default_rng(shape)
+    rows, depth, columns = shape
+    large = rng.integers(-(2**24), 2**24, (rows, depth)) // depth
+    small = rng.integers(-1, 2, (depth, columns))
+    product = engine.unit_product(large.astype(np.float32), small, transposed=transposed, isa_name=isa)
+    assert_same_bits("a @ b", product, (large @ small).astype(np.float32))
+    product = engine.unit_product(small.T.astype(np.float32), large.T, transposed=transposed, isa_name=isa)
+    assert_same_bits("b' @ a'", product, (large @ small).T.astype(np.float32))
+
+
+@each_unit
+@pytest.mark.parametrize("shape", SHAPES)
+def test_both_ways_are_one(shape, isa):
+    a, b = operands(*shape)
+    by_rows, by_columns = (engine.unit_product(a, b, transposed=way, isa_name=isa) for way in (False, True))
+    assert_same_bits("a @ b", by_columns, by_rows)
+    assert_close("a @ b", by_rows, a.astype(float) @ b.astype(float), "forward")
+
+
+@pytest.mark.smoke
+@each_unit
+def test_error_is_that_of_float32(isa):
+    """Root mean square, relative to the terms: no larger than that of float32 sums in the order of k."""
+    a, b = operands(64, 300, 48)
+    exact, terms = a.astype(float) @ b.astype(float), np.abs(a).astype(float) @ np.abs(b).astype(float)
+    in_order = np.zeros(exact.shape, np.float32)
+    for k in range(a.shape[1]):
+        in_order += a[:, k : k + 1] * b[k]
+    ours, theirs = (np.sqrt(np.mean(((c - exact) / terms) ** 2)) for c in (engine.unit_product(a, b, isa_name=isa), in_order))
+    assert 0 < ours <= theirs
+
+
+@each_unit
+def test_single_products_are_those_of_float32(isa):
+    """Depth 1: within two units of the last place, whatever the signs and the places of the bits."""
+    rng = np.random.default_rng(1)
+    a = np.ldexp(rng.uniform(-1, 1, (160, 1)), rng.integers(-40, 40, (160, 1))).astype(np.float32)
+    b = np.ldexp(rng.uniform(-1, 1, (1, 160)), rng.integers(-40, 40, (1, 160))).astype(np.float32)
+    exact = a.astype(float) * b
+    error = np.abs(engine.unit_product(a, b, isa_name=isa) - exact) / np.spacing(np.abs(exact).astype(np.float32))
+    assert error.max() <= 2
+
+
+@each_unit
+@each_way
+def test_scale_does_not_matter(transposed, isa):
+    """Powers of two factor out, to the bit, as far as no part becomes a denormal."""
+    a, b = operands(20, 70, 18)
+    product = engine.unit_product(a, b, transposed=transposed, isa_name=isa)
+    for power in (-80, -30, 30, 100):
+        scaled = engine.unit_product(np.ldexp(a, power), b, transposed=transposed, isa_name=isa)
+        assert_same_bits(f"2**{power}", scaled, np.ldexp(product, power))
+
+
+@each_unit
+@each_way
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, np.float32(np.nan).view(np.uint32) | np.uint32(0x7FFFFF)])
+def test_what_is_not_finite_stays_in_its_row_and_shows(bad, transposed, isa):
+    """Every NaN, its payload all ones, too, and infinities: none comes out as a number."""
+    a, b = operands(37, 50, 20)
+    clean = engine.unit_product(a, b, transposed=transposed, isa_name=isa)
+    a[21, 33] = np.asarray(bad, np.uint32).view(np.float32) if isinstance(bad, np.uint32) else bad
+    product = engine.unit_product(a, b, transposed=transposed, isa_name=isa)
+    assert not np.isfinite(product[21]).any()
+    rest = np.arange(37) != 21
+    assert_same_bits("other rows", product[rest], clean[rest])
+
+
+@each_unit
+@pytest.mark.parametrize("shape", SHAPES)
+def test_adds_and_touches_nothing_else(shape, isa):
+    rows, depth, columns = shape
+    a, b = operands(*shape)
+    around = np.full((rows + 2, columns + 5), 7, np.float32)
+    inside = around[1:-1, 2:-3]
+    inside[...] = np.arange(rows * columns).reshape(rows, columns) % 5
+    before = around.copy()
+    engine.unit_product(a, b, inside, isa_name=isa)
+    assert_close("c", inside, before[1:-1, 2:-3] + a.astype(float) @ b.astype(float), "forward")
+    inside[...] = before[1:-1, 2:-3]
+    assert_same_bits("around", around, before)
+
+
+@each_unit
+@pytest.mark.parametrize("cell", CELLS)
+def test_layers_against_scalar(cell, isa):
+    """Batches that use the unit for all products of backward; sizes around its 16 and 32."""
+    for B, I, H in ((16, 5, 33), (19, 16, 15), (33, 17, 32)):
+        plain = smooth(Case(cell, I=I, H=H, T=4, B=B, D=1 + B % 2, dtype="float32", seed=B))
+        for lengths in (None, tuple((3 * i) % 5 for i in range(B))):
+            data = Data(Case(**{**vars(plain), "lengths": lengths}))
+            ours, scalar = everything(data, layer_on(isa, data)), everything(data, layer_on("scalar", data))
+            for name, (array, kind) in ours.items():
+                assert_close(f"{B}, {I}, {H}, {lengths}: {name}", array, scalar[name][0], kind)
+
+
+@each_unit
+@pytest.mark.parametrize("cell", ["lstm", "gru", "lstm_norm", "lstm_proj", "mut3"])
+def test_forward_and_dx_do_not_depend_on_threads(cell, isa):
+    data = Data(Case(cell, I=20, H=40, P=0, T=6, B=21, D=2, dtype="float32"))
+    results = []
+    for threads in (1, 2, 3, 5):
+        with dealt_out(threads):
+            results.append(everything(data, layer_on(isa, data)))
+    for result in results[1:]:
+        for name in result:
+            if name in ("y", "dx") or "state" in name:
+                assert_same_bits(name, result[name][0], results[0][name][0])
+
+
+@each_unit
+def test_forward_has_the_bits_of_the_kernels_beside_it(isa):
+    data = Data(Case("lstm", I=20, H=40, T=6, B=21, dtype="float32"))
+    ours, beside = (everything(data, layer_on(name, data)) for name in (isa, "avx512"))
+    assert_same_bits("y", ours["y"][0], beside["y"][0])
+    assert (ours["dx"][0] != beside["dx"][0]).any(), "the unit was not used"
+    with on_isa(isa):
+        assert engine.isa() == isa
