@@ -123,6 +123,16 @@ def test_narx(taps, steps, width, linear):
     assert_gradients(network, lambda way: getattr(network, way)((history, drive)))
 
 
+def test_narx_goes_on_along_its_direct_map():
+    """Where all tanh units are 1 or -1, a step changes by the direct map alone; without it, by nothing."""
+    z = drawn(1, 50, 6)
+    for linear in (True, False):
+        network = NarxNetwork(2, 2, 2, linear=linear, dtype="float64", rng=np.random.default_rng(0))
+        near, far = (network((scale * z[:, :4], scale * z[np.newaxis, :, 4:]))[0] for scale in (1e6, 3e6))
+        slope = network.direct.parameters["weight"] if linear else np.zeros((2, 6))
+        assert_close("change", far - near, 2e6 * z @ slope.T, "forward")
+
+
 # ---- Without scikit-learn -----------------------------------------------------------------------
 
 MISSING = """

@@ -89,6 +89,25 @@ def test_forecasts_by_their_definition(K, L, exogenous):
 
 
 @pytest.mark.parametrize("exogenous", [True, False])
+@pytest.mark.parametrize("K, L", [(2, 1), (9, 3)])
+def test_the_direct_map_alone_is_linear_regression(K, L, exogenous):
+    """Hidden units that say nothing: the map and a constant are those of least squares on the taps, in every kind of forecast."""
+    y, u = driven(120)
+    model = NARXForecaster(K, L, dtype="float64", standardize=False, **QUICK).fit(y[:80], u[:80] if exogenous else None)
+    rows = [np.r_[y[t - K : t][::-1], u[t - L + 1 : t + 1, 0][::-1] if exogenous else [], 1] for t in range(K, 120)]
+    weights = np.linalg.lstsq(np.array(rows[: 80 - K]), y[K:80], rcond=None)[0]
+    p = {name: module.parameters for name, module in model._network.modules.items()}
+    p["head"]["weight"], p["head"]["bias"] = np.zeros((1, 16)), weights[-1:]
+    p["direct"]["weight"] = weights[np.newaxis, :-1]
+    run = list(y[:80])
+    for t in range(80, 120):
+        run.append(np.r_[run[: -K - 1 : -1], u[t - L + 1 : t + 1, 0][::-1] if exogenous else [], 1] @ weights)
+    inputs, later = (u, u[80:]) if exogenous else (None, None)
+    np.testing.assert_allclose(model.predict_series(y, inputs)[K:], np.array(rows) @ weights, rtol=1e-10)
+    np.testing.assert_allclose(model.predict(40, later), run[80:], rtol=1e-9)
+
+
+@pytest.mark.parametrize("exogenous", [True, False])
 def test_predict_goes_on(exogenous):
     """After the series of ``fit``, or after another."""
     y, u = driven(80)
@@ -131,17 +150,19 @@ def test_tools_of_scikit_learn():
     assert set(search.best_params_) == {"output_taps"} and search.best_estimator_.predict(3).shape == (3,)
 
 
+@pytest.mark.parametrize("linear", [True, False])
 @pytest.mark.parametrize("exogenous", [True, False])
 @pytest.mark.parametrize("L", [1, 3])
-def test_files_and_pickles(exogenous, L, tmp_path):
+def test_files_and_pickles(exogenous, L, linear, tmp_path):
     y, u = driven(60)
     u, later = (u, u[:5]) if exogenous else (None, None)
-    model = NARXForecaster(3, L, dtype=np.float64, linear=False, **QUICK).fit(y, u)
+    model = NARXForecaster(3, L, dtype=np.float64, linear=linear, **QUICK).fit(y, u)
     model.save(tmp_path / "m.safetensors")
     for again in (NARXForecaster.load(tmp_path / "m.safetensors"), fr.load(tmp_path / "m.safetensors"), pickle.loads(pickle.dumps(model))):
         assert_same_bits("forecast", again.predict(5, later), model.predict(5, later))
         assert_same_bits("series", again.predict_series(y, u), model.predict_series(y, u))
         assert again.n_features_in_ == (1 if exogenous else 0) and again.n_iter_ == 3
+        assert again.linear is linear
     with pytest.raises(ValueError, match="class"):
         SequenceClassifier.load(tmp_path / "m.safetensors")
 

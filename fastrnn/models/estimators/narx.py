@@ -73,6 +73,9 @@ class NARXForecaster(RegressorMixin, Estimator):
         K and L; L says nothing where there are no exogenous inputs.
     hidden_size : int
     linear : bool
+        The direct map: the skip-layer connections of Ripley 1996, the linear part of an AR-NN (Medeiros, Teräsvirta and Rech
+        2006). Far from all that was learned from, where tanh units no longer change, forecasts go on along it. It is trained
+        with the rest; ``weight_decay`` pulls it to 0 too.
     training : "series-parallel" or "closed-loop"
     rollout : int
         Steps of closed-loop training.
