@@ -1,6 +1,6 @@
 """Products on a matrix unit: exact where they must be, as good as those in float32, and nothing outside touched.
 
-What layers make of them is tested with larger batches than other tests have, since small ones do not use the unit.
+Layers use it here however small they are.
 """
 
 import numpy as np
@@ -16,6 +16,15 @@ UNITS = [isa for isa in engine.isas() if engine.unit_product(np.ones((1, 1)), np
 SHAPES = [(1, 1, 1), (16, 32, 16), (2, 33, 17), (15, 7, 31), (17, 64, 15), (31, 95, 48), (32, 96, 32), (33, 31, 33), (50, 130, 70)]
 
 pytestmark = pytest.mark.skipif(not UNITS, reason="no matrix unit on this CPU")
+
+
+@pytest.fixture(autouse=True)
+def however_small():
+    engine.prefer_unit(True)
+    yield
+    engine.prefer_unit(False)
+
+
 each_unit = pytest.mark.parametrize("isa", UNITS)
 each_way = pytest.mark.parametrize("transposed", [False, True])
 
@@ -117,8 +126,8 @@ def test_adds_and_touches_nothing_else(shape, isa):
 @each_unit
 @pytest.mark.parametrize("cell", CELLS)
 def test_layers_against_scalar(cell, isa):
-    """Batches that use the unit for all products of backward; sizes around its 16 and 32."""
-    for B, I, H in ((16, 5, 33), (19, 16, 15), (33, 17, 32)):
+    """The unit for all products of backward; sizes around its 16 and 32."""
+    for B, I, H in ((1, 3, 5), (4, 16, 16), (16, 5, 33), (19, 16, 15), (33, 17, 32)):
         plain = smooth(Case(cell, I=I, H=H, T=4, B=B, D=1 + B % 2, dtype="float32", seed=B))
         for lengths in (None, tuple((3 * i) % 5 for i in range(B))):
             data = Data(Case(**{**vars(plain), "lengths": lengths}))

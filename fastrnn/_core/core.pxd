@@ -103,6 +103,7 @@ cdef extern from "sequence.h" nogil:
     void fr_forward(const FrRun *, int)
     Py_ssize_t fr_backward_steps(const FrPlan *, int)
     bint fr_bricks_pay(const FrPlan *, Py_ssize_t)
+    int fr_bricks_always
     void fr_backward(const FrBack *, int)
     size_t fr_forward_scratch(const FrPlan *, int, int)
     size_t fr_backward_scratch(const FrPlan *, int, int, int)

@@ -83,6 +83,12 @@ def spread(bint on):
     _spread = on
 
 
+def prefer_unit(bint on):
+    """Use the matrix unit, if there is one, for every call, however small: for tests."""
+    global fr_bricks_always
+    fr_bricks_always = on
+
+
 def set_threads(int n):
     fr_set_threads(n)
 

@@ -77,6 +77,8 @@ ptrdiff_t fr_backward_steps(const FrPlan *plan, int count);
 /* Whether products of gate gradients with weights are best made on the plan's matrix unit, for so many sequences. (Of all
  * threads: dx shall not depend on their number.) */
 int fr_bricks_pay(const FrPlan *plan, ptrdiff_t batch);
+/* Nonzero: also where that does not pay, for tests. */
+extern int fr_bricks_always;
 
 size_t fr_forward_scratch(const FrPlan *plan, int count, int members);
 size_t fr_backward_scratch(const FrPlan *plan, int count, int members, int bricks); /* bricks: with packed_bricks */

@@ -205,6 +205,7 @@ int main(int argc, char **argv)
         return 2;
     int failed = 0;
     fr_set_threads(2);
+    fr_bricks_always = 1;
     for (int size = 4; size <= 8; size += 4) {
         const FrKernels *one = fr_kernels(argv[1], size), *other = fr_kernels(argv[2], size);
         if (!one || !other)
