@@ -137,6 +137,18 @@ def test_layers_against_scalar(cell, isa):
 
 
 @each_unit
+@pytest.mark.parametrize("cell", ["lstm", "gru", "mut3"])
+def test_gradients_add_up(cell, isa):
+    """Over several blocks of steps, and over passes."""
+    data = Data(Case(cell, I=9, H=70, T=60, B=20, dtype="float32"))
+    ours, scalar = layer_on(isa, data), layer_on("scalar", data)
+    for passes in (1, 2):
+        results, expected = everything(data, ours), everything(data, scalar)
+        for name, (array, kind) in results.items():
+            assert_close(f"{name}, pass {passes}", array, expected[name][0], kind)
+
+
+@each_unit
 @pytest.mark.parametrize("cell", ["lstm", "gru", "lstm_norm", "lstm_proj", "mut3"])
 def test_forward_and_dx_do_not_depend_on_threads(cell, isa):
     data = Data(Case(cell, I=20, H=40, P=0, T=6, B=21, D=2, dtype="float32"))

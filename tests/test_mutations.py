@@ -1,7 +1,7 @@
 """The engine broken on purpose: each mutation of its C text is built, and the suite must turn red.
 
-Runs in a temporary copy of the tree, for the scalar instruction set only. A replaced text must
-occur exactly once, so that a change of the engine cannot silently void a mutation.
+Runs in a temporary copy of the tree, for the scalar instruction set only, or for a matrix unit where there is one. A
+replaced text must occur exactly once, so that a change of the engine cannot silently void a mutation.
 """
 
 import os
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from fastrnn._core import engine
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ["fastrnn", "tests", "setup.py", "pyproject.toml", "README.md", "LICENSE"]
@@ -193,11 +195,32 @@ MUTATIONS = {
     "checkpoints: the initial state after every segment": Mutation("bptt.c", "if (!live || run->first)", "if (!live)"),
 }  # fmt: skip
 
+BRICKS = "kernels/bricks.inc"
+UNIT_MUTATIONS = {
+    "a product of parts made twice, another not": Mutation(BRICKS, "RIGHT(R, 2);", "RIGHT(R, 1);"),
+    "third parts of the left operand left out": Mutation(BRICKS, "LEFT(L, 2);", "LEFT(L, 1);"),
+    "parts cut off, not rounded": Mutation("simd/unit_amx.h", "_mm512_set1_epi32(0x8000)", "_mm512_setzero_si512()"),
+    "high parts in the low places": Mutation("simd/unit_amx.h", "p[i] = u_pair(l, h);", "p[i] = u_pair(h, l);"),
+    "columns past the last one": Mutation(BRICKS, "const int n = columns - v < VL ? columns - v : VL;", "const int n = VL;"),
+    "sums in parts not added": Mutation(BRICKS, "p->add ? v_add(v_load_n(c, n), sum) : sum", "sum"),
+    "sequences that have ended": Mutation("bricks.c", "live = v->live - r;", "live = v->rows - r;"),
+    "one half of the gradients twice": Mutation("bricks.c", "vector_at(plan, v, 2 * k + 1)", "vector_at(plan, v, 2 * k)"),
+    "panels of gradients mistaken": Mutation("bricks.c", "(panel * v->capacity * v->from", "(panel * v->rows * v->from"),
+    "gates of weight gradients in the wrong order": Mutation(
+        "bricks.c", "f->gates->row[at / s->blocks] * s->units", "(at / s->blocks) * s->units"),
+    "gates of packed weights in the wrong order": Mutation("plan.c", "(m->gates->row[gate] * m->units + unit)",
+                                                           "(gate * m->units + unit)"),
+    "gradients of weights overwritten, not added": Mutation("bricks.c", ".depth = depth, .add = 1,", ".depth = depth,"),
+    "second pair of rows into the first one's place": Mutation("bricks.c", "fr_at(plan, out, at * wide)", "fr_at(plan, out, 0)"),
+    "rows of dx past the first group": Mutation("bptt.c", "&tile, all, first + r);", "&tile, all, r);"),
+    "panels of whole rows mistaken": Mutation("bptt.c", "fr_at(plan, w->raw, q * whole.out_next)", "w->raw"),
+}
+
 
 class Copy:
-    """A copy of the tree that is built for the scalar set and runs the smoke tests of the subset."""
+    """A copy of the tree, built for some targets, the first of which runs the tests; unbroken, it passes them."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, targets, tests):
         self.folder, self.core = folder, folder / "fastrnn/_core"
         ignored = shutil.ignore_patterns("*.so", "__pycache__", ".hypothesis")
         for name in NEEDED:
@@ -206,10 +229,16 @@ class Copy:
                 shutil.copytree(source, folder / name, ignore=ignored)
             elif source.exists():
                 shutil.copy(source, folder)
+        self.tests = tests
         self.environment = {
-            **os.environ, "FASTRNN_TARGETS": "scalar", "FASTRNN_CFLAGS": "-O1", "PYTHONDONTWRITEBYTECODE": "1",
-            "HYPOTHESIS_PROFILE": "dev", "FASTRNN_ISA": "scalar",
+            **os.environ, "FASTRNN_TARGETS": targets, "FASTRNN_CFLAGS": "-O1", "PYTHONDONTWRITEBYTECODE": "1",
+            "HYPOTHESIS_PROFILE": "dev", "FASTRNN_ISA": targets.split()[0],
         }  # fmt: skip
+        self.build()
+        where = self.run("-c", "import fastrnn; print(fastrnn.__file__)").stdout
+        assert Path(where.strip()).is_relative_to(folder)
+        code, output = self.test()
+        assert code == 0, output
 
     def run(self, *arguments):
         """A Python command in the copy."""
@@ -225,42 +254,52 @@ class Copy:
     def test(self):
         """The exit code of pytest, and its output; hangs count as failures."""
         try:
-            done = self.run("-m", "pytest", *SUBSET, "-m", "smoke", "-x", "-q", "-p", "no:cacheprovider")
+            done = self.run("-m", "pytest", *self.tests, "-x", "-q", "-p", "no:cacheprovider")
         except subprocess.TimeoutExpired:
             return 1, "timeout"
         return done.returncode, done.stdout + done.stderr
 
+    def sees(self, mutation):
+        """Do the tests notice it?"""
+        path = self.core / mutation.file
+        text = path.read_text()
+        path.write_text(text.replace(mutation.old, mutation.new))
+        try:
+            self.build()
+            code, output = self.test()
+        finally:
+            path.write_text(text)
+        assert code not in (0, 2, 4, 5), f"not seen, or not run:\n{output[-2000:]}"
+
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """The unbroken copy, built; its tests pass, and they test the copy."""
-    copy = Copy(tmp_path_factory.mktemp("mutated"))
-    copy.build()
-    where = copy.run("-c", "import fastrnn; print(fastrnn.__file__)").stdout
-    assert Path(where.strip()).is_relative_to(copy.folder)
-    code, output = copy.test()
-    assert code == 0, output
-    return copy
+    return Copy(tmp_path_factory.mktemp("mutated"), "scalar", [*SUBSET, "-m", "smoke"])
 
 
-@pytest.mark.parametrize("name", MUTATIONS)
+@pytest.fixture(scope="module")
+def unit_tree(tmp_path_factory):
+    if "amx" not in engine.isas():
+        pytest.skip("no matrix unit on this CPU")
+    return Copy(tmp_path_factory.mktemp("mutated"), "amx avx512", ["tests/test_matrix_unit.py"])
+
+
+@pytest.mark.parametrize("name", [*MUTATIONS, *UNIT_MUTATIONS])
 def test_the_text_is_there_once(name):
-    assert (ROOT / "fastrnn/_core" / MUTATIONS[name].file).read_text().count(MUTATIONS[name].old) == 1
+    mutation = {**MUTATIONS, **UNIT_MUTATIONS}[name]
+    assert (ROOT / "fastrnn/_core" / mutation.file).read_text().count(mutation.old) == 1
 
 
 @pytest.mark.mutation
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_the_suite_sees(tree, name):
-    mutation = MUTATIONS[name]
-    path = tree.core / mutation.file
-    text = path.read_text()
-    path.write_text(text.replace(mutation.old, mutation.new))
-    try:
-        tree.build()
-        code, output = tree.test()
-    finally:
-        path.write_text(text)
-    assert code not in (0, 2, 4, 5), f"not seen, or not run:\n{output[-2000:]}"
+    tree.sees(MUTATIONS[name])
+
+
+@pytest.mark.mutation
+@pytest.mark.parametrize("name", UNIT_MUTATIONS)
+def test_the_suite_sees_in_the_unit(unit_tree, name):
+    unit_tree.sees(UNIT_MUTATIONS[name])
 
 
 def test_the_list_is_long():

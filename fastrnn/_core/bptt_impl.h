@@ -69,11 +69,12 @@ void fr_parameter_gradients(const FrBack *back, FrBackScratch *w, ptrdiff_t rows
 void fr_input_gradients(const FrBack *back, FrBackScratch *w, char *const *dg, ptrdiff_t capacity, ptrdiff_t first, ptrdiff_t rows);
 
 /* Bricks: the memory that all members, or each, need for them, where they pay. `count`: sequences of a step whose sweeps are
- * made of bricks, 0 if none are. w->left is then NULL if the gradients of weights are not. */
+ * made of bricks, 0 if none are. w->left is NULL if the gradients of weights never are. */
 void fr_lay_out_shared_bricks(const FrPlan *plan, int count, char *base, size_t *used, FrBackScratch *w);
 void fr_lay_out_own_bricks(const FrPlan *plan, char *base, size_t *used, FrBackScratch *w);
 
-/* The gradients of weights from the block's `rows` rows. */
+/* Whether the gradients of weights from the block's `rows` rows are; makes them. */
+int fr_brick_gradients_pay(const FrPlan *plan, ptrdiff_t rows);
 void fr_brick_gradients(const FrBack *back, FrBackScratch *w, ptrdiff_t rows);
 
 /* Gate gradients of rows `first` on of a sweep, w->group at most, as bricks; then their product with panel `q`, to rows of

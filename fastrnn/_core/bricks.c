@@ -4,8 +4,8 @@
 static ptrdiff_t bricks(ptrdiff_t count, ptrdiff_t each) { return (count + each - 1) / each; }
 
 /* Where the unit pays: LSTMs and GRUs of 32 units lose up to 1.1 times by it, of 64 gain 1.05 times; sweeps gain from 16
- * rows on, a brick of them, weight gradients with any batch. */
-enum { LEAST_UNITS = 48, LEAST_BATCH = 16 };
+ * rows on, a brick of them; gradients of weights, with 64 units, from some 250 rows on, with 256 from 60. */
+enum { LEAST_UNITS = 48, LEAST_BATCH = 16, LEAST_WORK = 16000 };
 int fr_bricks_always;
 
 static int pays(const FrPlan *plan) { return plan->unit && (plan->hidden >= LEAST_UNITS || fr_bricks_always); }
@@ -15,9 +15,9 @@ int fr_bricks_pay(const FrPlan *plan, ptrdiff_t batch)
     return pays(plan) && (batch >= LEAST_BATCH || fr_bricks_always);
 }
 
-static int gradients_pay(const FrPlan *plan, ptrdiff_t rows)
+int fr_brick_gradients_pay(const FrPlan *plan, ptrdiff_t rows)
 {
-    return pays(plan) && (rows >= FR_BRICK_DEPTH || fr_bricks_always);
+    return pays(plan) && (rows * plan->hidden >= LEAST_WORK || fr_bricks_always);
 }
 
 /* ---- Sweeps: depth is the gate gradients of a row, all panels behind each other. ---- */
@@ -110,7 +110,7 @@ void fr_lay_out_shared_bricks(const FrPlan *plan, int count, char *base, size_t 
 {
     lay_out_rows(plan, count, base, used, w);
     memset(w->right, 0, sizeof w->right);
-    if (!gradients_pay(plan, w->rows))
+    if (!fr_brick_gradients_pay(plan, w->rows))
         return;
     const size_t column = (size_t)bricks(w->rows, FR_BRICK_DEPTH) * FR_BRICK_BYTES;
     for (int i = 0; i < plan->stages; i++) {
@@ -124,7 +124,7 @@ void fr_lay_out_shared_bricks(const FrPlan *plan, int count, char *base, size_t 
 
 void fr_lay_out_own_bricks(const FrPlan *plan, char *base, size_t *used, FrBackScratch *w)
 {
-    w->left = gradients_pay(plan, w->rows) ? fr_take(base, used, 2 * (size_t)bricks(w->rows, FR_BRICK_DEPTH) * FR_BRICK_BYTES) : NULL;
+    w->left = fr_brick_gradients_pay(plan, w->rows) ? fr_take(base, used, 2 * (size_t)bricks(w->rows, FR_BRICK_DEPTH) * FR_BRICK_BYTES) : NULL;
 }
 
 /* Bricks of rows `first` on, one deep, of all columns of the operand. */

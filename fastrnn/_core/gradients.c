@@ -115,10 +115,10 @@ static void keep_edge(const FrPlan *plan, const FrBackScratch *w, int count, int
 }
 
 /* A stage's strips, those of R first, and its biases. With a lookup W comes at the end; with bricks there are no strips. */
-static int stage_chunks(const FrRun *run, const FrBackScratch *w, const FrStagePlan *s)
+static int stage_chunks(const FrRun *run, int bricks, const FrStagePlan *s)
 {
     const FrKernels *k = run->plan->kernels;
-    return w->left ? 1 : (s->rec_width ? strips(k, &s->rec) : 0) + (s->gx_width && !run->lookup ? strips(k, &s->gx) : 0) + 1;
+    return bricks ? 1 : (s->rec_width ? strips(k, &s->rec) : 0) + (s->gx_width && !run->lookup ? strips(k, &s->gx) : 0) + 1;
 }
 
 /* Parameter gradients of the block's rows, one phase: a chunk is a strip of a weight matrix, or a
@@ -127,9 +127,10 @@ void fr_parameter_gradients(const FrBack *back, FrBackScratch *w, ptrdiff_t rows
 {
     const FrPlan *plan = back->run->plan;
     const FrKernels *k = plan->kernels;
+    const int bricks = w->left && fr_brick_gradients_pay(plan, rows);
     int chunks = 1;
     for (int i = 0; i < plan->stages; i++)
-        chunks += stage_chunks(back->run, w, &plan->stage[i]);
+        chunks += stage_chunks(back->run, bricks, &plan->stage[i]);
     fr_phase_begin(&w->me, chunks);
     for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;) {
         if (!chunk) {
@@ -137,15 +138,15 @@ void fr_parameter_gradients(const FrBack *back, FrBackScratch *w, ptrdiff_t rows
             continue;
         }
         int i = 0, q = chunk - 1;
-        while (q >= stage_chunks(back->run, w, &plan->stage[i]))
-            q -= stage_chunks(back->run, w, &plan->stage[i++]);
+        while (q >= stage_chunks(back->run, bricks, &plan->stage[i]))
+            q -= stage_chunks(back->run, bricks, &plan->stage[i++]);
         const FrStagePlan *s = &plan->stage[i];
-        const int recurrent = s->rec_width && !w->left ? strips(k, &s->rec) : 0;
+        const int recurrent = s->rec_width && !bricks ? strips(k, &s->rec) : 0;
         if (q < recurrent) {
             const FrSweep v = fr_through_recurrence(s, w->rows);
             weight_gradient(back, w, &v, &s->rec_gates, w->operand[i], w->dg[i],
                             back->grads.of[s->of->rec_from], q, rows);
-        } else if (q < stage_chunks(back->run, w, s) - 1) {
+        } else if (q < stage_chunks(back->run, bricks, s) - 1) {
             const FrSweep v = fr_through_input(s, w->rows);
             weight_gradient(back, w, &v, &s->gx_gates, w->x, w->dg[i], back->grads.of[s->of->gx_from], q - recurrent, rows);
         } else {
@@ -153,7 +154,7 @@ void fr_parameter_gradients(const FrBack *back, FrBackScratch *w, ptrdiff_t rows
         }
     }
     fr_phase_end(&w->me);
-    if (w->left)
+    if (bricks)
         fr_brick_gradients(back, w, rows);
 }
 
