@@ -137,7 +137,7 @@ def test_layers_against_scalar(cell, isa):
 
 
 @each_unit
-@pytest.mark.parametrize("cell", ["lstm", "gru", "mut3"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "mut3", "lstm_norm"])
 def test_gradients_add_up(cell, isa):
     """Over several blocks of steps, and over passes."""
     data = Data(Case(cell, I=9, H=70, T=60, B=20, dtype="float32"))
