@@ -10,10 +10,11 @@ from rows import CELLS
 from test_kernels import everything, layer_on
 from tolerance import assert_close, assert_same_bits
 
+import fastrnn as fr
 from fastrnn._core import engine
 
-UNITS = [isa for isa in engine.isas() if engine.unit_product(np.ones((1, 1)), np.ones((1, 1)), isa_name=isa) is not None]
-SHAPES = [(1, 1, 1), (16, 32, 16), (2, 33, 17), (15, 7, 31), (17, 64, 15), (31, 95, 48), (32, 96, 32), (33, 31, 33), (50, 130, 70)]
+UNITS = [isa for isa in engine.isas() if engine.has_unit(4, isa)]
+SHAPES = [(1, 1, 1), (16, 32, 16), (2, 33, 17), (15, 7, 31), (17, 64, 15), (31, 95, 48), (32, 96, 32), (33, 31, 33), (50, 130, 70), (70, 600, 300)]
 
 pytestmark = pytest.mark.skipif(not UNITS, reason="no matrix unit on this CPU")
 
@@ -27,6 +28,12 @@ def however_small():
 
 each_unit = pytest.mark.parametrize("isa", UNITS)
 each_way = pytest.mark.parametrize("transposed", [False, True])
+
+
+def product(a, b, isa, transposed=False, out=None):
+    """a @ b, of which the unit finds a, or its transpose, in memory."""
+    a, b = (np.ascontiguousarray(array, np.float32) for array in (a.T if transposed else a, b))
+    return engine.unit_matmul(a, b, transposed, out, isa)
 
 
 def operands(rows, depth, columns, seed=0):
@@ -44,17 +51,17 @@ def test_integers_are_exact(shape, transposed, isa):
     rows, depth, columns = shape
     large = rng.integers(-(2**24), 2**24, (rows, depth)) // depth
     small = rng.integers(-1, 2, (depth, columns))
-    product = engine.unit_product(large.astype(np.float32), small, transposed=transposed, isa_name=isa)
-    assert_same_bits("a @ b", product, (large @ small).astype(np.float32))
-    product = engine.unit_product(small.T.astype(np.float32), large.T, transposed=transposed, isa_name=isa)
-    assert_same_bits("b' @ a'", product, (large @ small).T.astype(np.float32))
+    result = product(large.astype(np.float32), small, isa, transposed)
+    assert_same_bits("a @ b", result, (large @ small).astype(np.float32))
+    result = product(small.T.astype(np.float32), large.T, isa, transposed)
+    assert_same_bits("b' @ a'", result, (large @ small).T.astype(np.float32))
 
 
 @each_unit
 @pytest.mark.parametrize("shape", SHAPES)
 def test_both_ways_are_one(shape, isa):
     a, b = operands(*shape)
-    by_rows, by_columns = (engine.unit_product(a, b, transposed=way, isa_name=isa) for way in (False, True))
+    by_rows, by_columns = (product(a, b, isa, way) for way in (False, True))
     assert_same_bits("a @ b", by_columns, by_rows)
     assert_close("a @ b", by_rows, a.astype(float) @ b.astype(float), "forward")
 
@@ -68,7 +75,7 @@ def test_error_is_that_of_float32(isa):
     in_order = np.zeros(exact.shape, np.float32)
     for k in range(a.shape[1]):
         in_order += a[:, k : k + 1] * b[k]
-    ours, theirs = (np.sqrt(np.mean(((c - exact) / terms) ** 2)) for c in (engine.unit_product(a, b, isa_name=isa), in_order))
+    ours, theirs = (np.sqrt(np.mean(((c - exact) / terms) ** 2)) for c in (product(a, b, isa), in_order))
     assert 0 < ours <= theirs
 
 
@@ -79,7 +86,7 @@ def test_single_products_are_those_of_float32(isa):
     a = np.ldexp(rng.uniform(-1, 1, (160, 1)), rng.integers(-40, 40, (160, 1))).astype(np.float32)
     b = np.ldexp(rng.uniform(-1, 1, (1, 160)), rng.integers(-40, 40, (1, 160))).astype(np.float32)
     exact = a.astype(float) * b
-    error = np.abs(engine.unit_product(a, b, isa_name=isa) - exact) / np.spacing(np.abs(exact).astype(np.float32))
+    error = np.abs(product(a, b, isa) - exact) / np.spacing(np.abs(exact).astype(np.float32))
     assert error.max() <= 2
 
 
@@ -88,10 +95,10 @@ def test_single_products_are_those_of_float32(isa):
 def test_scale_does_not_matter(transposed, isa):
     """Powers of two factor out, to the bit, as far as no part becomes a denormal."""
     a, b = operands(20, 70, 18)
-    product = engine.unit_product(a, b, transposed=transposed, isa_name=isa)
+    result = product(a, b, isa, transposed)
     for power in (-80, -30, 30, 100):
-        scaled = engine.unit_product(np.ldexp(a, power), b, transposed=transposed, isa_name=isa)
-        assert_same_bits(f"2**{power}", scaled, np.ldexp(product, power))
+        scaled = product(np.ldexp(a, power), b, isa, transposed)
+        assert_same_bits(f"2**{power}", scaled, np.ldexp(result, power))
 
 
 @each_unit
@@ -100,12 +107,23 @@ def test_scale_does_not_matter(transposed, isa):
 def test_what_is_not_finite_stays_in_its_row_and_shows(bad, transposed, isa):
     """Every NaN, its payload all ones, too, and infinities: none comes out as a number."""
     a, b = operands(37, 50, 20)
-    clean = engine.unit_product(a, b, transposed=transposed, isa_name=isa)
+    clean = product(a, b, isa, transposed)
     a[21, 33] = np.asarray(bad, np.uint32).view(np.float32) if isinstance(bad, np.uint32) else bad
-    product = engine.unit_product(a, b, transposed=transposed, isa_name=isa)
-    assert not np.isfinite(product[21]).any()
+    result = product(a, b, isa, transposed)
+    assert not np.isfinite(result[21]).any()
     rest = np.arange(37) != 21
-    assert_same_bits("other rows", product[rest], clean[rest])
+    assert_same_bits("other rows", result[rest], clean[rest])
+
+
+@each_unit
+@each_way
+def test_threads(transposed, isa):
+    a, b = operands(130, 700, 270)
+    with fr.num_threads(1):
+        alone = product(a, b, isa, transposed)
+    for threads in (2, 3, 5):
+        with fr.num_threads(threads):
+            assert_same_bits(f"{threads} threads", product(a, b, isa, transposed), alone)
 
 
 @each_unit
@@ -117,7 +135,7 @@ def test_adds_and_touches_nothing_else(shape, isa):
     inside = around[1:-1, 2:-3]
     inside[...] = np.arange(rows * columns).reshape(rows, columns) % 5
     before = around.copy()
-    engine.unit_product(a, b, inside, isa_name=isa)
+    product(a, b, isa, out=inside)
     assert_close("c", inside, before[1:-1, 2:-3] + a.astype(float) @ b.astype(float), "forward")
     inside[...] = before[1:-1, 2:-3]
     assert_same_bits("around", around, before)

@@ -213,6 +213,11 @@ UNIT_MUTATIONS = {
     "gradients of weights overwritten, not added": Mutation("bricks.c", ".depth = depth, .add = 1,", ".depth = depth,"),
     "second pair of rows into the first one's place": Mutation("bricks.c", "fr_at(plan, out, at * wide)", "fr_at(plan, out, 0)"),
     "rows of dx past the first group": Mutation("bptt.c", "&tile, all, first + r);", "&tile, all, r);"),
+    "plain product: only the last part of the depth": Mutation("unitgemm.c", ".add = g->add || first,", ".add = g->add,"),
+    "plain product: not added": Mutation("unitgemm.c", ".add = g->add || first,", ".add = first > 0,"),
+    "plain product: edges not zeros": Mutation("unitgemm.c", "memset(s->edge, 0, sizeof s->edge);", ""),
+    "plain product: the first columns again": Mutation("unitgemm.c", "g->unit->right(rows, count, column + j,",
+                                                       "g->unit->right(rows, count, j,"),
     "panels of whole rows mistaken": Mutation("bptt.c", "fr_at(plan, w->raw, q * whole.out_next)", "w->raw"),
 }
 

@@ -15,7 +15,7 @@
       sequence_impl.h   ... what the two share: rows, tiles, products of many rows
     gradients.c         gradients of weights and inputs of a block of steps (bptt_impl.h: shared with bptt.c)
     bricks.c            the large products of backward on a matrix unit (Intel AMX)
-    gemm.c              a matrix product on the same micro-kernel
+    gemm.c unitgemm.c   a matrix product on the same micro-kernel; on a matrix unit
     tree.c              tree LSTMs: the loop over levels
     crossentropy.c      rows of logits: loss and gradient
     ctc.c               sequences of log probabilities: loss and gradient

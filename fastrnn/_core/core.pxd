@@ -28,22 +28,8 @@ cdef extern from "kernels/kernels.h" nogil:
         double (*squares)(const void *, Py_ssize_t) noexcept nogil
         void (*scale)(double, Py_ssize_t, void *) noexcept nogil
         double (*multiply_adds)(void *, Py_ssize_t)
-    int FR_BRICK, FR_BRICK_DEPTH, FR_BRICK_BYTES
-    ctypedef struct FrBricks:
-        int count
-        const void **left
-        void **c
-        int *rows
-        int columns
-        Py_ssize_t c_row
-        const void *right
-        Py_ssize_t right_next, depth
-        int add
     ctypedef struct FrUnit:
-        void (*left)(const void **rows, int, Py_ssize_t, Py_ssize_t, void *)
-        void (*left_transposed)(const void *, Py_ssize_t, Py_ssize_t, void *)
-        void (*right)(const void **rows, Py_ssize_t, Py_ssize_t, int, void *)
-        void (*multiply)(const FrBricks *)
+        pass
     int FR_EXP, FR_SIGMOID, FR_TANH
 
 cdef extern from "plan.h" nogil:
@@ -128,6 +114,17 @@ cdef extern from "gemm.h" nogil:
     size_t fr_gemm_scratch(const FrGemm *)
     void fr_gemm_pack(const FrGemm *, char *)
     void fr_gemm(const FrGemm *, Py_ssize_t, Py_ssize_t, char *)
+
+cdef extern from "unitgemm.h" nogil:
+    ctypedef struct FrUnitGemm:
+        const FrUnit *unit
+        const float *a
+        const float *b
+        float *c
+        Py_ssize_t rows, columns, depth, c_row
+        int transposed, add
+    size_t fr_unit_gemm_scratch()
+    void fr_unit_gemm(const FrUnitGemm *, Py_ssize_t, Py_ssize_t, char *)
 
 cdef extern from "tree.h" nogil:
     int FR_TREE_INPUT, FR_TREE_SUM_I, FR_TREE_SUM_GO, FR_TREE_FORGET

@@ -125,70 +125,56 @@ def product(a, w, bias, str isa_name=None):
     return matmul(np.ascontiguousarray(a), np.ascontiguousarray(w).T, np.ascontiguousarray(bias), None, isa_name)
 
 
-def unit_product(a, b, out=None, bint transposed=False, str isa_name=None):
-    """``a @ b``, or ``out += a @ b``, of float32 on the matrix unit of an instruction set, for tests.
+cdef struct UnitParts:
+    FrUnitGemm gemm
+    int parts
+    char *scratch
+
+
+cdef void unit_task(void *context, int i) noexcept nogil:
+    cdef UnitParts *p = <UnitParts *>context
+    cdef Py_ssize_t pairs = (p.gemm.rows + 31) // 32  # of bricks
+    fr_unit_gemm(&p.gemm, min(p.gemm.rows, pairs * i // p.parts * 32), min(p.gemm.rows, pairs * (i + 1) // p.parts * 32),
+                 p.scratch + i * fr_unit_gemm_scratch())
+
+
+def has_unit(int size, str isa_name=None):
+    """Has the instruction set a matrix unit for floats of `size` bytes?"""
+    cdef bytes name = isa_name.encode() if isa_name else _isa
+    return fr_unit(name, size) != NULL
+
+
+def unit_matmul(a, b, bint transposed=False, out=None, str isa_name=None):
+    """``op(a) @ b``, or ``out += op(a) @ b``, on the matrix unit.
 
     Parameters
     ----------
     a, b : ndarray
-        ``(rows, depth)`` and ``(depth, columns)``.
-    transposed : bool
-        a is read by columns, as gate gradients are for the gradients of weights; else by rows.
+        ``(rows, depth)``, or ``(depth, rows)`` if transposed, and ``(depth, columns)``, of float32, contiguous, not empty.
+    out : ndarray, optional
+        ``(rows, columns)``, rows contiguous, added to.
 
     Returns
     -------
     ndarray
-        ``(rows, columns)``, or None: the instruction set has no such unit.
+        ``(rows, columns)``. The same bits for any number of threads.
     """
+    cdef UnitParts p
+    cdef FrUnitGemm *g = &p.gemm
     cdef bytes name = isa_name.encode() if isa_name else _isa
-    cdef const FrUnit *unit = fr_unit(name, 4)
-    cdef Py_ssize_t rows = a.shape[0], deep = a.shape[1], columns = b.shape[1], i, j, k
-    cdef Py_ssize_t depth = (deep + FR_BRICK_DEPTH - 1) // FR_BRICK_DEPTH
-    cdef Py_ssize_t wide = (rows + FR_BRICK - 1) // FR_BRICK * FR_BRICK
-    cdef const void *pointers[32]
-    cdef char *left
-    cdef char *right
-    cdef char *brick
-    cdef FrBricks product
-    if unit == NULL:
-        return None
-    add, result = out is not None, np.empty((rows, columns), np.float32) if out is None else out
-    b = np.ascontiguousarray(b, np.float32)
-    whole = np.zeros((depth * FR_BRICK_DEPTH, wide), np.float32)
-    whole[:deep, :rows] = a.T
-    by_rows = np.ascontiguousarray(whole.T)
-    memory = _Buffer((rows // FR_BRICK + columns // FR_BRICK + 2) * depth * FR_BRICK_BYTES + 1)
-    left = (<_Buffer>memory).data
-    right = left + (rows // FR_BRICK + 1) * depth * FR_BRICK_BYTES
-    for j in range(0, columns, FR_BRICK):
-        for k in range(depth):
-            for i in range(min(FR_BRICK_DEPTH, deep - k * FR_BRICK_DEPTH)):
-                pointers[i] = data_of(b) + (k * FR_BRICK_DEPTH + i) * columns * sizeof(float)
-            unit.right(pointers, deep - k * FR_BRICK_DEPTH, j, <int>min(FR_BRICK, columns - j),
-                       right + (j // FR_BRICK * depth + k) * FR_BRICK_BYTES)
-    for i in range(0, rows, FR_BRICK):
-        for j in range(min(FR_BRICK, rows - i)):
-            pointers[j] = data_of(by_rows) + (i + j) * depth * FR_BRICK_DEPTH * sizeof(float)
-        for k in range(depth):
-            brick = left + (i // FR_BRICK * depth + k) * FR_BRICK_BYTES
-            if transposed:
-                unit.left_transposed(data_of(whole) + (k * FR_BRICK_DEPTH * wide + i) * sizeof(float), wide,
-                                     deep - k * FR_BRICK_DEPTH, brick)
-            else:
-                unit.left(pointers, <int>min(FR_BRICK, rows - i), k * FR_BRICK_DEPTH,
-                          k * FR_BRICK_DEPTH + FR_BRICK if deep > k * FR_BRICK_DEPTH + FR_BRICK else -1, brick)
-    for i in range(0, rows, 2 * FR_BRICK):
-        memset(&product, 0, sizeof(FrBricks))
-        product.columns, product.depth, product.add = <int>columns, depth, add
-        product.right, product.right_next = right, depth * FR_BRICK_BYTES
-        product.c_row = cnp.PyArray_STRIDE(result, 0) // sizeof(float)
-        for j in range(i, min(rows, i + 2 * FR_BRICK), FR_BRICK):
-            product.left[product.count] = left + j // FR_BRICK * depth * FR_BRICK_BYTES
-            product.rows[product.count] = <int>min(FR_BRICK, rows - j)
-            product.c[product.count] = data_of(result) + j * cnp.PyArray_STRIDE(result, 0)
-            product.count += 1
-        unit.multiply(&product)
-    return result
+    g.unit, g.transposed, g.add = fr_unit(name, 4), transposed, out is not None
+    g.rows, g.depth, g.columns = cnp.PyArray_DIM(a, transposed), cnp.PyArray_DIM(a, not transposed), cnp.PyArray_DIM(b, 1)
+    if out is None:
+        out = np.empty((g.rows, g.columns), np.float32)
+    g.a, g.b, g.c = <float *>data_of(a), <float *>data_of(b), <float *>data_of(out)
+    g.c_row = cnp.PyArray_STRIDE(out, 0) // sizeof(float)
+    p.parts = <int>max(1, min(fr_get_threads(), g.rows // 32, <double>g.rows * g.columns * g.depth
+                              / (ROWS_THAT_SHARE * LEAST_WORK_PER_THREAD)))
+    scratch = _Buffer(p.parts * fr_unit_gemm_scratch())
+    p.scratch = (<_Buffer>scratch).data
+    with nogil:
+        fr_parallel(unit_task, &p, p.parts)
+    return out
 
 
 def multiply_adds(int size, Py_ssize_t rounds):
