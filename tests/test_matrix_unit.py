@@ -11,7 +11,7 @@ from test_kernels import everything, layer_on
 from tolerance import assert_close, assert_same_bits
 
 import fastrnn as fr
-from fastrnn._core import engine
+from fastrnn._core import engine, products
 
 UNITS = [isa for isa in engine.isas() if engine.has_unit(4, isa)]
 SHAPES = [(1, 1, 1), (16, 32, 16), (2, 33, 17), (15, 7, 31), (17, 64, 15), (31, 95, 48), (32, 96, 32), (33, 31, 33), (50, 130, 70), (70, 600, 300)]
@@ -113,6 +113,21 @@ def test_what_is_not_finite_stays_in_its_row_and_shows(bad, transposed, isa):
     assert not np.isfinite(result[21]).any()
     rest = np.arange(37) != 21
     assert_same_bits("other rows", result[rest], clean[rest])
+
+
+@each_unit
+@each_way
+@pytest.mark.parametrize("dtype, depth, used", [("float32", 33, 1), ("float32", 31, 0), ("float64", 33, 0)])
+def test_who_multiplies(monkeypatch, dtype, depth, used, transposed, isa):
+    """Gradients of plain products: the unit those of float32 that are large and deep enough."""
+    calls, matmul = [], engine.unit_matmul
+    monkeypatch.setattr(engine, "unit_matmul", lambda *arguments: calls.append(1) or matmul(*arguments))
+    a, b = (array.astype(dtype) for array in operands(300, depth, 300))
+    former = np.ones((300, 300), dtype)
+    with on_isa(isa):
+        total = products.gradient(np.ascontiguousarray(a.T) if transposed else a, b, transposed, former.copy())
+    assert_close("product", total, former + a.astype(float) @ b, "forward")
+    assert len(calls) == used
 
 
 @each_unit
