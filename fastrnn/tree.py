@@ -148,8 +148,8 @@ class TreeLSTM(Module):
             grads["bias_ih_l0"] += gates.sum(axis=0)  # (T23)
         if len(sums):
             R = grads["weight_hh_l0"]
-            engine.matmul(gates[inner:, :H].T, sums, out=R[:H])  # (T22)
-            engine.matmul(gates[inner:, 2 * H :].T, sums, out=R[2 * H :])
+            for block in slice(H), slice(2 * H, None):
+                products.gradient(gates[inner:, block], sums, transpose_a=True, add_to=R[block])  # (T22)
             products.gradient(forget, h[forest[3]], transpose_a=True, add_to=R[H : 2 * H])
         return dx
 

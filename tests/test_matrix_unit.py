@@ -132,6 +132,22 @@ def test_who_multiplies(monkeypatch, dtype, depth, used, transposed, isa):
 
 @each_unit
 @each_way
+def test_strides(transposed, isa):
+    """Parts of larger arrays, and rows that are all one."""
+    a, b = operands(40, 50, 30)
+    expected = product(a, b, isa, transposed)
+    given = np.ascontiguousarray(a.T) if transposed else a
+    wide, deep = np.full((given.shape[0] + 2, given.shape[1] + 7), np.nan, np.float32), np.full((50, 60), np.nan, np.float32)
+    wide[1:-1, 3:-4] = given
+    deep[:, ::2] = b
+    assert_same_bits("parts", engine.unit_matmul(wide[1:-1, 3:-4], deep[:, ::2], transposed, isa_name=isa), expected)
+    same = np.broadcast_to(given[0], given.shape)
+    assert_same_bits("one row", engine.unit_matmul(same, b, transposed, isa_name=isa),
+                     engine.unit_matmul(same.copy(), b, transposed, isa_name=isa))
+
+
+@each_unit
+@each_way
 def test_threads(transposed, isa):
     a, b = operands(130, 700, 270)
     with fr.num_threads(1):

@@ -121,7 +121,7 @@ cdef extern from "unitgemm.h" nogil:
         const float *a
         const float *b
         float *c
-        Py_ssize_t rows, columns, depth, c_row
+        Py_ssize_t rows, columns, depth, a_row, b_row, c_row
         int transposed, add
     size_t fr_unit_gemm_scratch()
     void fr_unit_gemm(const FrUnitGemm *, Py_ssize_t, Py_ssize_t, char *)

@@ -125,6 +125,16 @@ def product(a, w, bias, str isa_name=None):
     return matmul(np.ascontiguousarray(a), np.ascontiguousarray(w).T, np.ascontiguousarray(bias), None, isa_name)
 
 
+cdef object with_whole_rows(object array, Py_ssize_t *row):
+    """A 2-D array as it is when its rows are contiguous, else a copy."""
+    cdef Py_ssize_t column
+    array = strided(array, row, &column)
+    if column != 1:
+        array = np.ascontiguousarray(array)
+        row[0] = cnp.PyArray_DIM(array, 1)
+    return array
+
+
 cdef struct UnitParts:
     FrUnitGemm gemm
     int parts
@@ -150,7 +160,7 @@ def unit_matmul(a, b, bint transposed=False, out=None, str isa_name=None):
     Parameters
     ----------
     a, b : ndarray
-        ``(rows, depth)``, or ``(depth, rows)`` if transposed, and ``(depth, columns)``, of float32, contiguous, not empty.
+        ``(rows, depth)``, or ``(depth, rows)`` if transposed, and ``(depth, columns)``, of float32, not empty; any strides.
     out : ndarray, optional
         ``(rows, columns)``, rows contiguous, added to.
 
@@ -166,6 +176,7 @@ def unit_matmul(a, b, bint transposed=False, out=None, str isa_name=None):
     g.rows, g.depth, g.columns = cnp.PyArray_DIM(a, transposed), cnp.PyArray_DIM(a, not transposed), cnp.PyArray_DIM(b, 1)
     if out is None:
         out = np.empty((g.rows, g.columns), np.float32)
+    a, b = with_whole_rows(a, &g.a_row), with_whole_rows(b, &g.b_row)
     g.a, g.b, g.c = <float *>data_of(a), <float *>data_of(b), <float *>data_of(out)
     g.c_row = cnp.PyArray_STRIDE(out, 0) // sizeof(float)
     p.parts = <int>max(1, min(fr_get_threads(), g.rows // 32, <double>g.rows * g.columns * g.depth

@@ -30,14 +30,14 @@ def _allowed():
 
 
 def gradient(a, b, transpose_a=False, add_to=None):
-    """``op(a) @ b``, or ``add_to += op(a) @ b``, of contiguous 2-D arrays of one dtype."""
+    """``op(a) @ b``, or ``add_to += op(a) @ b``, of 2-D arrays of one dtype; those that are not contiguous never go to BLAS."""
     rows, depth = a.shape[::-1] if transpose_a else a.shape
     size = rows * depth * b.shape[1]
     if size == 0:  # NumPy gives empty arrays strides of 0, with which no kernel gets to an end
         return np.zeros((rows, b.shape[1]), a.dtype) if add_to is None else add_to
     if size >= LARGE_FOR_UNIT and depth >= DEEP_FOR_UNIT and engine.has_unit(a.itemsize):
-        return engine.unit_matmul(np.ascontiguousarray(a), np.ascontiguousarray(b), transpose_a, add_to)
-    blas = _allowed() if size >= LARGE else None
+        return engine.unit_matmul(a, b, transpose_a, add_to)
+    blas = _allowed() if size >= LARGE and a.flags.c_contiguous and b.flags.c_contiguous else None
     if blas is None or not blas.fits(rows, depth, b.shape[1]):
         return engine.matmul(a.T if transpose_a else a, b, None, add_to)
     out = np.empty((rows, b.shape[1]), a.dtype) if add_to is None else add_to

@@ -19,9 +19,9 @@ static ptrdiff_t least(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static void left(const FrUnitGemm *g, Scratch *s, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t k, ptrdiff_t depth, void *brick)
 {
     const int whole = rows == FR_BRICK && depth == FR_BRICK_DEPTH;
-    const float *from = g->transposed ? g->a + k * g->rows + row : g->a + row * g->depth + k;
+    const float *from = g->transposed ? g->a + k * g->a_row + row : g->a + row * g->a_row + k;
     const ptrdiff_t count = g->transposed ? depth : rows, width = g->transposed ? rows : depth;
-    ptrdiff_t step = g->transposed ? g->rows : g->depth;
+    ptrdiff_t step = g->a_row;
     if (!whole) {
         const ptrdiff_t wide = g->transposed ? FR_BRICK : FR_BRICK_DEPTH;
         memset(s->edge, 0, sizeof s->edge);
@@ -47,7 +47,7 @@ static void right(const FrUnitGemm *g, Scratch *s, ptrdiff_t column, ptrdiff_t c
     for (ptrdiff_t k = 0; k < depth; k += FR_BRICK_DEPTH) {
         const ptrdiff_t count = least(depth - k, FR_BRICK_DEPTH);
         for (ptrdiff_t i = 0; i < count; i++)
-            rows[i] = g->b + (first + k + i) * g->columns;
+            rows[i] = g->b + (first + k + i) * g->b_row;
         for (ptrdiff_t j = 0; j < columns; j += FR_BRICK)
             g->unit->right(rows, count, column + j, (int)least(columns - j, FR_BRICK),
                            s->right[j / FR_BRICK][k / FR_BRICK_DEPTH]);

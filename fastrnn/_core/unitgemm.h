@@ -4,13 +4,13 @@
 
 #include "kernels/kernels.h"
 
-/* c = a b, or c += a b. All have contiguous rows, those of c `c_row` elements apart. An entry of the result does not depend
- * on which rows are made together. */
+/* c = a b, or c += a b. All have contiguous rows, `_row` elements apart. An entry of the result does not depend on which rows
+ * are made together. */
 typedef struct FrUnitGemm {
     const FrUnit *unit;
     const float *a, *b;      /* (rows, depth), or (depth, rows) if transposed; (depth, columns) */
     float *c;                /* (rows, columns)                                                 */
-    ptrdiff_t rows, columns, depth, c_row;
+    ptrdiff_t rows, columns, depth, a_row, b_row, c_row;
     int transposed, add;
 } FrUnitGemm;
 
