@@ -1,8 +1,8 @@
 """Build of fastrnn's two extensions; everything else is in pyproject.toml.
 
 `fastrnn._core.engine`  engine.pyx, every fastrnn/_core/*.c, and each targets/NAME.c compiled twice
-                        (float32; float64 with -DFR_DOUBLE) with the flags of its line in
-                        targets/targets.def. A target the compiler cannot build is left out.
+                        (float32; float64 with -DFR_DOUBLE), that of a matrix unit once, with the flags of
+                        its line in targets/targets.def. A target the compiler cannot build is left out.
 `fastrnn._core.blas`    blas.pyx alone.
 
 Everything made goes to build/. An object is made again when its command, the compiler, or the
@@ -91,13 +91,13 @@ class Target:
     name: str
     flags: str  # for a test target: the names whose flags it may borrow
     is_test: bool
-    is_unit: bool  # for float32 alone
+    unit_of: str | None  # a matrix unit, for float32 alone, beside the kernels of this target
 
 
 def all_targets():
-    row = re.compile(r'^(TEST_|UNIT_|)TARGET\((\w+), *"([^"]*)"', re.M)
+    row = re.compile(r'^(TEST_|UNIT_|)TARGET\((\w+), *"([^"]*)"(?:, *(\w+))?', re.M)
     text = (CORE / "targets/targets.def").read_text()
-    return [Target(name, flags, kind == "TEST_", kind == "UNIT_") for kind, name, flags in row.findall(text)]
+    return [Target(name, flags, kind == "TEST_", of if kind == "UNIT_" else None) for kind, name, flags, of in row.findall(text)]
 
 
 class BuildExtensions(build_ext):
@@ -112,7 +112,7 @@ class BuildExtensions(build_ext):
 
         targets = all_targets()
         built = self.choose(targets)
-        units = {t.name for t in targets if t.is_unit}
+        units = {t.name for t in targets if t.unit_of}
         listed = [f"-DFR_BUILT_{t.name}={int(t.name in built)}" for t in targets]
         with ThreadPoolExecutor(max(2, jobs)) as pool:
 
@@ -161,19 +161,21 @@ class BuildExtensions(build_ext):
                              "Install Python's development files (python3-dev).")  # fmt: skip
 
     def choose(self, targets):
-        """Name -> flags of the targets to build, test targets last; scalar is always among them."""
+        """Name -> flags of the targets to build, units behind what they belong to, test targets last; scalar is always there."""
         wanted = re.split(r"[\s,]+", os.environ.get("FASTRNN_TARGETS", "").strip())
         wanted = {*wanted, "scalar"} if wanted != [""] else {t.name for t in targets}
         if unknown := wanted - {t.name for t in targets}:
             raise SystemExit(f"FASTRNN_TARGETS: no target is called {', '.join(sorted(unknown))}")
         built = {}
-        for target in sorted(targets, key=lambda t: t.is_test):
+        for target in sorted(targets, key=lambda t: (t.is_test, bool(t.unit_of))):
             flags = shlex.split(target.flags)
             if target.is_test:
                 flags = next(built[name] for name in flags if name in built)
             if target.name not in wanted:
                 print(f"fastrnn: target {target.name} left out by FASTRNN_TARGETS")
-            elif error := self.probe(target.name, flags):
+            elif target.unit_of and target.unit_of not in built:
+                print(f"fastrnn: target {target.name} dropped: there is no {target.unit_of}, beside which it works")
+            elif error := self.probe(target, flags):
                 if target.name == "scalar":
                     raise SystemExit(f"fastrnn: the C compiler does not work:\n{error}")
                 print(f"fastrnn: target {target.name} dropped: it is for another architecture "
@@ -183,11 +185,13 @@ class BuildExtensions(build_ext):
         print("fastrnn: building targets", " ".join(built))
         return built
 
-    def probe(self, name, flags):
-        """What the compiler says against the target; empty if nothing."""
+    def probe(self, target, flags):
+        """What the compiler says against the target; empty if nothing. A unit's own few lines are in assembler, of which only
+        the assembler knows whether it knows them."""
+        text = PROBE % target.name + (f'#include "targets/{target.name}.c"\n' if target.unit_of else "")
         command = [*self.compiler.compiler_so, *FLAGS, *flags, *USER_FLAGS]
         command += ["-x", "c", "-c", "-", "-o", os.devnull, "-DFR_BUILT_avx2=0"]
-        done = subprocess.run(command, input=PROBE % name, capture_output=True, text=True)
+        done = subprocess.run(command, input=text, capture_output=True, text=True)
         return done.stderr or "failed" if done.returncode else ""
 
     def compile(self, source, label, flags, include=(), versions=()):

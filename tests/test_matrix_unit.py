@@ -148,6 +148,19 @@ def test_strides(transposed, isa):
 
 @each_unit
 @each_way
+@pytest.mark.parametrize("adding", [False, True])
+def test_an_entry_depends_on_its_row_and_column_alone(adding, transposed, isa):
+    a, b = operands(70, 600, 100)
+    former = operands(70, 1, 100)[0] @ operands(70, 1, 100)[1] if adding else None
+    whole = product(a, b, isa, transposed, former.copy() if adding else None)
+    for rows, columns in ((17, 100), (70, 95), (33, 31), (1, 1)):
+        part = former[:rows, :columns].copy() if adding else None
+        part = product(a[:rows], b[:, :columns], isa, transposed, part)
+        assert_same_bits(f"{rows} x {columns}", part, np.ascontiguousarray(whole[:rows, :columns]))
+
+
+@each_unit
+@each_way
 def test_threads(transposed, isa):
     a, b = operands(130, 700, 270)
     with fr.num_threads(1):

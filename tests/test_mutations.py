@@ -202,7 +202,7 @@ UNIT_MUTATIONS = {
     "parts cut off, not rounded": Mutation("simd/unit_amx.h", "_mm512_set1_epi32(0x8000)", "_mm512_setzero_si512()"),
     "high parts in the low places": Mutation("simd/unit_amx.h", "p[i] = u_pair(l, h);", "p[i] = u_pair(h, l);"),
     "columns past the last one": Mutation(BRICKS, "const int n = columns - v < VL ? columns - v : VL;", "const int n = VL;"),
-    "sums in parts not added": Mutation(BRICKS, "p->add ? v_add(v_load_n(c, n), sum) : sum", "sum"),
+    "sums in parts not added": Mutation(BRICKS, "sizeof spare[0][0], p->add, L, R);", "sizeof spare[0][0], 0, L, R);"),
     "sequences that have ended": Mutation("bricks.c", "live = v->live - r;", "live = v->rows - r;"),
     "one half of the gradients twice": Mutation("bricks.c", "vector_at(plan, v, 2 * k + 1)", "vector_at(plan, v, 2 * k)"),
     "panels of gradients mistaken": Mutation("bricks.c", "(panel * v->capacity * v->from", "(panel * v->rows * v->from"),

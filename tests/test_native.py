@@ -22,11 +22,12 @@ SANITIZERS = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recove
 
 def build(folder, compiler, targets, flags):
     """The comparison with the given targets (name -> flags) built in; the path of the program."""
-    names = re.findall(r"^(?:TEST_|UNIT_)?TARGET\((\w+),", (CORE / "targets/targets.def").read_text(), re.M)
+    listing = (CORE / "targets/targets.def").read_text()
+    names = re.findall(r"^(?:TEST_|UNIT_)?TARGET\((\w+),", listing, re.M)
     listed = [f"-DFR_BUILT_{name}={int(name in targets)}" for name in names]
     objects = {}
     for name, target_flags in targets.items():
-        for dtype in [[]] if name == "amx" else [[], ["-DFR_DOUBLE"]]:
+        for dtype in [[]] if f"UNIT_TARGET({name}," in listing else [[], ["-DFR_DOUBLE"]]:
             built = folder / f"{name}{len(objects)}.o"
             objects[built] = [*target_flags, *dtype, "-c", CORE / f"targets/{name}.c", "-o", built]
     with ThreadPoolExecutor(2) as pool:

@@ -89,14 +89,14 @@ static void finish(const FrKernels *k, const FrSweep *v, const FrTile *tile)
         k->store(tile, v->add);
 }
 
-/* A product of a sweep with all its panels ahead. */
+/* A product of a sweep with all its panels ahead. (With bricks it reads none of them: those of rows that live are not its.) */
 static FrProduct sweep_product(const FrBack *back, const FrBackScratch *w, const FrSweep *v)
 {
     const FrPlan *plan = back->run->plan;
     const ptrdiff_t lanes = plan->kernels->lanes, out = v->matrix->depth_blocks * lanes, depth = v->width * lanes;
     return (FrProduct){
         .a = w->a,
-        .panel = fr_at(plan, back->packed_back, v->packed),
+        .panel = fr_at(plan, back->packed_bricks ? back->packed_bricks : back->packed_back, v->packed),
         .init = w->zeros,
         .depth = depth, .chunks = v->live ? v->from->panels : 0,
         .a_step = 1, .a_jump = v->capacity * v->from->dg_width * lanes,
@@ -116,16 +116,23 @@ static void some_rows(const FrKernels *k, const FrSweep *v, FrProduct product, p
     fr_tall_product(k, v->matrix->depth_blocks, &product, rows);
 }
 
+/* A tile of a sweep, but for its rows and its place. */
+static FrTile sweep_tile(const FrBackScratch *w, const FrSweep *v, const FrTile *all)
+{
+    FrTile tile = *all;
+    tile.units = v->matrix->depth;
+    tile.acc = w->acc;
+    tile.acc_blocks = v->matrix->depth_blocks;
+    tile.blocks = v->stage ? v->stage->blocks : v->matrix->depth_blocks;
+    return tile;
+}
+
 /* All tiles of a sweep on the matrix unit. */
 static void brick_sweep(const FrBack *back, FrBackScratch *w, const FrSweep *v, const FrTile *all)
 {
     const FrPlan *plan = back->run->plan;
     const int blocks = v->matrix->depth_blocks, hidden_blocks = (v->matrix->depth + FR_BRICK - 1) / FR_BRICK;
-    FrTile tile = *all;
-    tile.units = v->matrix->depth;
-    tile.acc = w->acc;
-    tile.acc_blocks = blocks;
-    tile.blocks = v->stage ? v->stage->blocks : blocks;
+    FrTile tile = sweep_tile(w, v, all);
     for (ptrdiff_t first = 0; first < v->rows; first += w->group) {
         const ptrdiff_t rows = v->rows - first < w->group ? v->rows - first : w->group;
         fr_brick_rows(back, w, v, first, rows);
@@ -149,8 +156,7 @@ void fr_sweep(const FrBack *back, FrBackScratch *w, const FrSweep *v, const FrTi
 {
     const FrPlan *plan = back->run->plan;
     const FrKernels *k = plan->kernels;
-    const int blocks = v->matrix->depth_blocks, units = v->matrix->depth;
-    const int hidden_blocks = (units + k->lanes - 1) / k->lanes;
+    const int blocks = v->matrix->depth_blocks, hidden_blocks = (v->matrix->depth + k->lanes - 1) / k->lanes;
     if (back->packed_bricks && v->live) {
         brick_sweep(back, w, v, all);
         return;
@@ -158,11 +164,7 @@ void fr_sweep(const FrBack *back, FrBackScratch *w, const FrSweep *v, const FrTi
     const int one_tile = v->rows <= k->tile_rows[blocks] && (v->live == v->rows || !v->live);
     const int panels = v->matrix->depth_panels, group = one_tile ? fr_group(&w->me, panels, v->rows) : 1;
     const FrProduct whole = sweep_product(back, w, v);
-    FrTile tile = *all;
-    tile.units = units;
-    tile.acc = w->acc;
-    tile.acc_blocks = blocks;
-    tile.blocks = v->stage ? v->stage->blocks : blocks;
+    FrTile tile = sweep_tile(w, v, all);
     w->me.backwards = one_tile && v->odd && fr_turns(fr_share(&w->me, panels) * whole.panel_next * k->size);
     fr_phase_begin(&w->me, (panels + group - 1) / group);
     for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;) {

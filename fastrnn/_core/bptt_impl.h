@@ -12,6 +12,9 @@ typedef struct FrBackScratch {
     char *edge;                  /* dg[0] of the first step of the block that follows in time   */
     char *zeros, *vectors;       /* vectors: gradients of the elementwise weights               */
     char *raw;                   /* a step's product, for kernels that want whole rows          */
+    char *right[2 * FR_MAX_STAGES]; /* bricks of operands, for the gradients of weights, by factor  */
+    char *dg_bricks;             /* of a sweep's gate gradients, and for how many rows there is room */
+    ptrdiff_t group;
     FrKept kept;
     char *looked_up[FR_MAX_STAGES]; /* gate gradients summed by row of the lookup's table: [panel][row][dg_width][VL] */
     const void **x, **prev, **operand[FR_MAX_STAGES], **dx; /* by row of the block; from here on each member's own */
@@ -22,9 +25,7 @@ typedef struct FrBackScratch {
     void **cell_prev[FR_MAX_STATES], **cell[FR_MAX_STATES], **dc[FR_MAX_STATES];
     ptrdiff_t *start;            /* by step of the block: its first row                         */
     char *acc, *columns;
-    char *left, *right[2 * FR_MAX_STAGES]; /* bricks of gate gradients; of operands, by factor, all members'  */
-    char *dg_bricks;             /* bricks of a sweep's gate gradients, all members'            */
-    ptrdiff_t group;             /* rows of a sweep for which there is room there               */
+    char *left;                  /* bricks of two vectors of gate gradients, for those of weights */
 } FrBackScratch;
 
 /* A product of gate gradients with a transposed weight matrix, and what becomes of its tiles. */

@@ -1,7 +1,8 @@
 /* Products of backward on a matrix unit: of gate gradients with the transposed weights, and of weight gradients. */
 #include "bptt_impl.h"
 
-static ptrdiff_t bricks(ptrdiff_t count, ptrdiff_t each) { return (count + each - 1) / each; }
+/* How many of `each` hold `count`. */
+static ptrdiff_t holding(ptrdiff_t count, ptrdiff_t each) { return (count + each - 1) / each; }
 
 /* Where the unit pays: LSTMs and GRUs of 32 units lose up to 1.1 times by it, of 64 gain 1.05 times; sweeps gain from 16
  * rows on, a brick of them; gradients of weights, with 64 units, from some 250 rows on, with 256 from 60. */
@@ -34,7 +35,7 @@ static void lay_out_rows(const FrPlan *plan, int count, char *base, size_t *used
         depth = rec > depth ? rec : depth;
     }
     w->group = count > GROUP ? count : GROUP;
-    w->dg_bricks = count ? fr_take(base, used, bricks(w->group, FR_BRICK) * depth * FR_BRICK_BYTES) : NULL;
+    w->dg_bricks = count ? fr_take(base, used, holding(w->group, FR_BRICK) * depth * FR_BRICK_BYTES) : NULL;
 }
 
 /* Elements from a row's first gate gradient to those of vector `i` of all panels; -1 past the last. */
@@ -48,7 +49,7 @@ void fr_brick_rows(const FrBack *back, FrBackScratch *w, const FrSweep *v, ptrdi
 {
     const FrPlan *plan = back->run->plan;
     const ptrdiff_t depth = fr_brick_depth(v->matrix);
-    fr_phase_begin(&w->me, (int)bricks(rows, FR_BRICK));
+    fr_phase_begin(&w->me, (int)holding(rows, FR_BRICK));
     for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;) {
         const ptrdiff_t r = first + chunk * FR_BRICK, live = v->live - r;
         char *brick = w->dg_bricks + chunk * depth * FR_BRICK_BYTES;
@@ -112,19 +113,20 @@ void fr_lay_out_shared_bricks(const FrPlan *plan, int count, char *base, size_t 
     memset(w->right, 0, sizeof w->right);
     if (!fr_brick_gradients_pay(plan, w->rows))
         return;
-    const size_t column = (size_t)bricks(w->rows, FR_BRICK_DEPTH) * FR_BRICK_BYTES;
+    const size_t column = (size_t)holding(w->rows, FR_BRICK_DEPTH) * FR_BRICK_BYTES;
     for (int i = 0; i < plan->stages; i++) {
         const FrStagePlan *s = &plan->stage[i];
         if (s->rec_width)
-            w->right[2 * i] = fr_take(base, used, column * bricks(s->rec.depth, FR_BRICK));
+            w->right[2 * i] = fr_take(base, used, column * holding(s->rec.depth, FR_BRICK));
         if (s->gx_width)
-            w->right[2 * i + 1] = fr_take(base, used, column * bricks(s->gx.depth, FR_BRICK));
+            w->right[2 * i + 1] = fr_take(base, used, column * holding(s->gx.depth, FR_BRICK));
     }
 }
 
 void fr_lay_out_own_bricks(const FrPlan *plan, char *base, size_t *used, FrBackScratch *w)
 {
-    w->left = fr_brick_gradients_pay(plan, w->rows) ? fr_take(base, used, 2 * (size_t)bricks(w->rows, FR_BRICK_DEPTH) * FR_BRICK_BYTES) : NULL;
+    const size_t bytes = 2 * (size_t)holding(w->rows, FR_BRICK_DEPTH) * FR_BRICK_BYTES;
+    w->left = fr_brick_gradients_pay(plan, w->rows) ? fr_take(base, used, bytes) : NULL;
 }
 
 /* Bricks of rows `first` on, one deep, of all columns of the operand. */
@@ -143,7 +145,7 @@ static void multiply(const FrBack *back, const FrBackScratch *w, int stage, cons
 {
     const FrPlan *plan = back->run->plan;
     const FrStagePlan *s = &plan->stage[stage];
-    const ptrdiff_t VL = plan->kernels->lanes, depth = bricks(rows, FR_BRICK_DEPTH), step = s->dg_width * VL;
+    const ptrdiff_t VL = plan->kernels->lanes, depth = holding(rows, FR_BRICK_DEPTH), step = s->dg_width * VL;
     char *left[2];
     for (int i = 0; v + i < last; i++) {
         const ptrdiff_t p = (v + i) / s->dg_width, at = (v + i) % s->dg_width;
@@ -174,7 +176,7 @@ static void multiply(const FrBack *back, const FrBackScratch *w, int stage, cons
 void fr_brick_gradients(const FrBack *back, FrBackScratch *w, ptrdiff_t rows)
 {
     const FrPlan *plan = back->run->plan;
-    const ptrdiff_t depth = bricks(rows, FR_BRICK_DEPTH);
+    const ptrdiff_t depth = holding(rows, FR_BRICK_DEPTH);
     Factor f[2];
     for (int i = 0; i < plan->stages; i++) {
         const int count = factors(back, w, i, f), vectors = plan->stage[i].panels * plan->stage[i].dg_width;
@@ -182,7 +184,7 @@ void fr_brick_gradients(const FrBack *back, FrBackScratch *w, ptrdiff_t rows)
         for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;)
             operand_bricks(plan->unit, &f[chunk / depth], chunk % depth * FR_BRICK_DEPTH, rows, depth);
         fr_phase_end(&w->me);
-        fr_phase_begin(&w->me, count ? (int)bricks(vectors, 2) : 0);
+        fr_phase_begin(&w->me, count ? (int)holding(vectors, 2) : 0);
         for (int chunk; (chunk = fr_phase_next(&w->me)) >= 0;)
             multiply(back, w, i, f, count, 2 * chunk, vectors - 2 * chunk < 2 ? vectors : 2 * chunk + 2, rows);
         fr_phase_end(&w->me);

@@ -2,7 +2,7 @@
 
 #include <stdatomic.h>
 #include <string.h>
-#if defined(__linux__) && defined(__x86_64__)
+#if FR_BUILT_amx
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -27,22 +27,38 @@ typedef struct Target {
     int (*runs_here)(void), hidden;
 } Target;
 
-#if defined(__linux__) && defined(__x86_64__)
-enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18, AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24 };
+/* What `ask` says, asked once. */
+static int once(atomic_int *known, int (*ask)(void))
+{
+    enum { UNKNOWN, NO, YES };
+    int is = atomic_load(known);
+    if (is == UNKNOWN)
+        atomic_store(known, is = ask() ? YES : NO);
+    return is == YES;
+}
 
-/* Linux gives the 8 KB that a thread's tiles take to processes that have asked for them, once and for all threads. */
+#if FR_BUILT_amx
+enum { AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24, TILE_STATE = 3 << 17, REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+
+/* Of the CPU and of the system; AVX-512 is known to be there. */
+static int ask_for_amx(void)
+{
+    unsigned a, b, c, d, state;
+    __asm__("xgetbv" : "=a"(state), "=d"(d) : "c"(0));
+    return (state & TILE_STATE) == TILE_STATE && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & AMX_BF16) && (d & AMX_TILE);
+}
+
 static int has_amx(void)
 {
-    static atomic_int known; /* 1: no, 2: yes */
-    int is = atomic_load(&known);
-    if (!is) {
-        unsigned a, b, c, d;
-        const int there = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & AMX_BF16) && (d & AMX_TILE);
-        is = there && !syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) ? 2 : 1;
-        atomic_store(&known, is);
-    }
-    return is == 2;
+    static atomic_int known;
+    return once(&known, ask_for_amx);
 }
+
+/* Linux gives the 8 KB that a thread's tiles take to processes that have asked for them, once and for all threads; from then
+ * on it refuses alternate signal stacks on which these would not fit. */
+static int ask_for_tiles(void) { return !syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA); }
+#else
+static int ask_for_tiles(void) { return 0; }
 #endif
 
 #define TARGET(name, flags, cpu) WHEN(FR_BUILT_##name, static int runs_##name(void) { return (cpu); })
@@ -51,7 +67,7 @@ static int has_amx(void)
 #define TABLES(name) &fr_##name##_f32, &fr_##name##_f64
 static const Target targets[] = {
 #define TARGET(name, flags, cpu) WHEN(FR_BUILT_##name, {#name, TABLES(name), NULL, runs_##name, 0},)
-#define UNIT_TARGET(name, flags, of, cpu) WHEN(FR_BUILT_##name, WHEN(FR_BUILT_##of, {#name, TABLES(of), &fr_##name##_unit, runs_##name, 0},))
+#define UNIT_TARGET(name, flags, of, cpu) WHEN(FR_BUILT_##name, {#name, TABLES(of), &fr_##name##_unit, runs_##name, 0},)
 #define TEST_TARGET(name, like, cpu) WHEN(FR_BUILT_##name, {#name, TABLES(name), NULL, runs_##name, 1},)
 #include "targets/targets.def"
 };
@@ -91,6 +107,7 @@ const FrKernels *fr_kernels(const char *isa, int size)
 
 const FrUnit *fr_unit(const char *isa, int size)
 {
+    static atomic_int known;
     const Target *t = named(isa);
-    return t && size == 4 ? t->unit : NULL;
+    return t && t->unit && size == 4 && once(&known, ask_for_tiles) ? t->unit : NULL;
 }

@@ -10,7 +10,8 @@ const char *fr_isa_name(int i);
 int fr_isa_hidden(int i);
 /* The kernels of a target for elements of `size` bytes; NULL when it is not there or cannot run here. */
 const FrKernels *fr_kernels(const char *isa, int size);
-/* Its matrix unit, for elements of `size` bytes; NULL without one. */
+/* Its matrix unit, for elements of `size` bytes; NULL without one, or if the system refuses it to this process, which is
+ * asked at the first call. */
 const FrUnit *fr_unit(const char *isa, int size);
 
 #endif

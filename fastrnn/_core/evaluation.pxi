@@ -26,7 +26,7 @@ cdef class Pullback:
     cdef list masks                     # by layer but the last: dropout of what it passes on; None without
     cdef list unmasked                  # by layer: what it reads without the masks of its input; None without these
     cdef object drawn                   # other masks of the layer (regularisers.Masks), or None
-    cdef list dropped                   # by layer and direction: weight_hh under its mask, packed, packed back
+    cdef list dropped                   # by layer and direction: weight_hh under its mask, packed, packed for backward
     cdef list workspaces                # by layer and direction and part
     cdef Py_ssize_t *lengths            # of every slot
     cdef int *rows                      # batch row of every slot; slots are ordered part by part

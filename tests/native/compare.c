@@ -126,7 +126,8 @@ static Arrays evaluate(const char *isa, int size, int cell, int hidden, int proj
         steps += length[b];
     char *packed = aligned(plan.packed * size), *packed_back = aligned(unit ? plan.packed_bricks : plan.packed_back * size);
     char *work = aligned(fr_workspace(&plan, steps, 0));
-    char *scratch = aligned(fr_forward_scratch(&plan, B, members)), *scratch_back = aligned(fr_backward_scratch(&plan, B, members, unit != NULL));
+    char *scratch = aligned(fr_forward_scratch(&plan, B, members));
+    char *scratch_back = aligned(fr_backward_scratch(&plan, B, members, unit != NULL));
     fr_pack(&plan, &p, packed);
     (unit ? fr_pack_bricks : fr_pack_back)(&plan, &p, packed_back);
     FrRun run = {
@@ -138,7 +139,8 @@ static Arrays evaluate(const char *isa, int size, int cell, int hidden, int proj
     fr_forward(&run, 1);
     FrBack back = {
         .run = &run, .dy = rows(dy, plan.output, size), .dx = rows(dx, input, size),
-        .dx_add = plan.cell->reads_x, .packed_back = unit ? NULL : packed_back, .packed_bricks = unit ? packed_back : NULL, .grads = d_p, .members = members, .scratch = scratch_back,
+        .dx_add = plan.cell->reads_x, .packed_back = unit ? NULL : packed_back, .packed_bricks = unit ? packed_back : NULL,
+        .grads = d_p, .members = members, .scratch = scratch_back,
     };
     memcpy(back.state0, state0, sizeof state0);
     memcpy(back.dstate, dstate, sizeof dstate);

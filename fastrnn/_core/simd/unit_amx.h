@@ -4,12 +4,14 @@
  *   u_begin() u_end()       before the first tile of a call, after its last one; per thread
  *   u_zero(t)               tile t = 0
  *   u_load(t, p, step)      its 16 rows from p on, `step` bytes apart; u_store likewise
+ *   u_fence()               what was stored before is there for the tiles loaded after
  *   u_dot(c, a, b)          c[i][j] += sum over k < 16 of a[i][k].low * b[k][j].low + a[i][k].high * b[k][j].high
  *
  *   pairs                   16 pairs of bfloat16, (low, high), of one row of a tile
  *   u_split(low, high, p)   p[0], p[1], p[2]: each of the 16 + 16 floats as the sum of three bfloat16. The first two are
  *                           rounded, so that the rest has at most 16, then 8 bits, and the sum is the float, exactly; below
- *                           2^-110 bits are lost, since the unit takes denormals for 0. Infinity becomes NaN.
+ *                           2^-110 bits are lost, since the unit takes denormals for 0. Infinity, and what rounds to it, from
+ *                           3.396e38 on, becomes NaN.
  *   u_put(p, pairs)         stores one row
  *   u_transpose(v)          16 vectors as the rows of a matrix become its columns
  */
@@ -32,6 +34,8 @@ FR_INLINE void u_begin(void)
 
 FR_INLINE void u_end(void) { _tile_release(); }
 
+/* The compiler does not know what a tile load reads. */
+#define u_fence() __asm__ volatile("" ::: "memory")
 #define u_zero(t) _tile_zero(t)
 #define u_load(t, p, step) _tile_loadd(t, p, step)
 #define u_store(t, p, step) _tile_stored(t, p, step)
