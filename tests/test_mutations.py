@@ -190,7 +190,7 @@ MUTATIONS = {
     "turns: the panel behind the last": Mutation(
         "sequence.c", "at = w->me.backwards ? p : p + panels;", "at = p + panels;"),
     "a stream's weights packed over": Mutation(
-        "engine.pyx", "self.buffers(None if self.lent else self.packed, FORWARD)", "self.buffers(self.packed, FORWARD)"),
+        "engine.pyx", "None if form == FORWARD and self.lent else self.packed[form]", "self.packed[form]"),
     "checkpoints: every segment begins anew": Mutation("bptt.c", "begin(back, &w, !live);", "begin(back, &w, 1);"),
     "checkpoints: the initial state after every segment": Mutation("bptt.c", "if (!live || run->first)", "if (!live)"),
 }  # fmt: skip

@@ -89,14 +89,14 @@ static void finish(const FrKernels *k, const FrSweep *v, const FrTile *tile)
         k->store(tile, v->add);
 }
 
-/* A product of a sweep with all its panels ahead. (With bricks it reads none of them: those of rows that live are not its.) */
+/* A product of a sweep with all its panels ahead. */
 static FrProduct sweep_product(const FrBack *back, const FrBackScratch *w, const FrSweep *v)
 {
     const FrPlan *plan = back->run->plan;
     const ptrdiff_t lanes = plan->kernels->lanes, out = v->matrix->depth_blocks * lanes, depth = v->width * lanes;
     return (FrProduct){
         .a = w->a,
-        .panel = fr_at(plan, back->packed_bricks ? back->packed_bricks : back->packed_back, v->packed),
+        .panel = fr_at(plan, back->packed_back, v->packed),
         .init = w->zeros,
         .depth = depth, .chunks = v->live ? v->from->panels : 0,
         .a_step = 1, .a_jump = v->capacity * v->from->dg_width * lanes,
@@ -157,7 +157,7 @@ void fr_sweep(const FrBack *back, FrBackScratch *w, const FrSweep *v, const FrTi
     const FrPlan *plan = back->run->plan;
     const FrKernels *k = plan->kernels;
     const int blocks = v->matrix->depth_blocks, hidden_blocks = (v->matrix->depth + k->lanes - 1) / k->lanes;
-    if (back->packed_bricks && v->live) {
+    if (back->bricks && v->live) {
         brick_sweep(back, w, v, all);
         return;
     }
@@ -200,7 +200,7 @@ static void whole_rows_sweep(const FrBack *back, FrBackScratch *w, const FrSweep
     const FrPlan *plan = back->run->plan;
     const FrKernels *k = plan->kernels;
     const FrProduct whole = sweep_product(back, w, v);
-    const int bricks = back->packed_bricks && v->live;
+    const int bricks = back->bricks && v->live;
     if (bricks)
         fr_brick_rows(back, w, v, 0, v->rows);
     fr_phase_begin(&w->me, v->matrix->depth_panels);
@@ -379,7 +379,7 @@ static void backward(const FrBack *back, int rank)
     const FrRun *run = back->run;
     const FrPlan *plan = run->plan;
     FrBackScratch w;
-    lay_out(plan, run->count, back->members, back->packed_bricks != NULL, rank, back->scratch, &w);
+    lay_out(plan, run->count, back->members, back->bricks, rank, back->scratch, &w);
     if (fr_finished(&w.me))
         return;
     fr_lay_out_kept(plan, run->ws_rows, run->drop != NULL, run->ws, &w.kept);

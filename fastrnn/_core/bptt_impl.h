@@ -70,7 +70,7 @@ void fr_parameter_gradients(const FrBack *back, FrBackScratch *w, ptrdiff_t rows
 void fr_input_gradients(const FrBack *back, FrBackScratch *w, char *const *dg, ptrdiff_t capacity, ptrdiff_t first, ptrdiff_t rows);
 
 /* Bricks: the memory that all members, or each, need for them, where they pay. `count`: sequences of a step whose sweeps are
- * made of bricks, 0 if none are. w->left is NULL if the gradients of weights never are. */
+ * made of bricks, 0 if none are. */
 void fr_lay_out_shared_bricks(const FrPlan *plan, int count, char *base, size_t *used, FrBackScratch *w);
 void fr_lay_out_own_bricks(const FrPlan *plan, char *base, size_t *used, FrBackScratch *w);
 

@@ -67,7 +67,7 @@ void fr_brick_product(const FrBack *back, const FrBackScratch *w, const FrSweep 
     const ptrdiff_t depth = fr_brick_depth(v->matrix), wide = v->matrix->depth_blocks * FR_BRICK;
     FrBricks product = {
         .columns = (int)wide, .c_row = wide, .depth = depth, .right_next = depth * FR_BRICK_BYTES,
-        .right = back->packed_bricks + v->bricks + q * v->matrix->depth_blocks * depth * FR_BRICK_BYTES,
+        .right = back->packed_back + v->bricks + q * v->matrix->depth_blocks * depth * FR_BRICK_BYTES,
     };
     for (ptrdiff_t done = 0; done < rows; done += product.count * FR_BRICK) {
         product.count = 0;

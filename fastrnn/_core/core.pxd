@@ -28,6 +28,7 @@ cdef extern from "kernels/kernels.h" nogil:
         double (*squares)(const void *, Py_ssize_t) noexcept nogil
         void (*scale)(double, Py_ssize_t, void *) noexcept nogil
         double (*multiply_adds)(void *, Py_ssize_t)
+    int FR_BRICK
     ctypedef struct FrUnit:
         pass
     int FR_EXP, FR_SIGMOID, FR_TANH
@@ -82,7 +83,7 @@ cdef extern from "sequence.h" nogil:
         int dx_add
         char **dstate
         const char *packed_back
-        const char *packed_bricks
+        int bricks
         FrParameters grads
         int members
         char *scratch

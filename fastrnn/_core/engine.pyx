@@ -23,8 +23,6 @@ cnp.import_array()
 # Work, in multiply-adds of a row, below which a thread costs more than it brings: some 5 us. A row alone reads
 # the weights for itself, four and more share them.
 cdef double LEAST_WORK_PER_THREAD = 1.25e5
-cdef enum:
-    FORWARD, BACK, BRICKS  # forms of packed weights: for forward; for backward, as panels or for a matrix unit
 cdef Py_ssize_t ROWS_THAT_SHARE = 4
 # Rows that a thread should have to itself; with fewer it does better with some hidden blocks of all rows ...
 cdef Py_ssize_t LEAST_ROWS = 4
@@ -104,6 +102,24 @@ include "stack.pxi"
 
 # ------------------------------------------------------------------------------ layers
 
+cdef enum:
+    FORWARD, BACK, BRICKS  # forms of packed weights: for forward; for backward, as panels or for a matrix unit
+
+
+cdef size_t packed_size(const FrPlan *plan, int form) noexcept:
+    if form == BRICKS:
+        return plan.packed_bricks
+    return (plan.packed if form == FORWARD else plan.packed_back) * plan.kernels.size
+
+
+cdef void pack_weights(const FrPlan *plan, const FrParameters *p, int form, void *memory) noexcept:
+    if form == FORWARD:
+        fr_pack(plan, p, memory)
+    elif form == BACK:
+        fr_pack_back(plan, p, memory)
+    else:
+        fr_pack_bricks(plan, p, memory)
+
 
 cdef class Recurrent:
     """What the layers are made of: their sizes, plans, packed weights and calls."""
@@ -125,8 +141,8 @@ cdef class Recurrent:
     cdef FrParameters *value_pointers   # by layer and direction
     cdef FrParameters *gradient_pointers
     cdef list recurrent_weights         # weight_hh by layer and direction
-    cdef list packed, packed_back, packed_bricks  # buffers by layer and direction, for the versions below
-    cdef Py_ssize_t packed_version, packed_back_version, packed_bricks_version
+    cdef list packed                    # by form: buffers by layer and direction, or None; for the versions below
+    cdef Py_ssize_t[3] packed_versions
     cdef bint lent                      # a stream has the packed weights, too
     cdef object scratch                 # a buffer for the next call; None while one runs
     cdef list spare                     # buffers of the last backward pass, for the next vjp
@@ -175,7 +191,8 @@ cdef class Recurrent:
         fr_plan(&self.plans[1], kernels, unit, inner_number, self.layer_size + (input_size if self.skip == INPUT else 0),
                 hidden_size, proj_size, &chosen)
         self.joined = self.merging or self.residual(0) or self.skip and num_layers > 1
-        self.packed_version = self.packed_back_version = self.packed_bricks_version = -1
+        self.packed = [None, None, None]
+        self.packed_versions = [-1, -1, -1]
         self.adding = threading.Lock()
         self._check_inputs, self._check_gradients, self._ready = check_inputs, check_gradients, ready
 
@@ -225,50 +242,23 @@ cdef class Recurrent:
             self._sync()
         return 0
 
-    cdef list buffers(self, list former, int form):
-        """Memory for weights packed in one of the forms of `packed_size`, by layer and direction: `former`, if there is one.
-        Fresh pages would be cleared first, which takes twice as long as packing."""
-        cdef Py_ssize_t i
-        if former is not None:
-            return former
-        return [_Buffer(self.packed_size(self.plan(i // self.num_directions), form))
-                for i in range(self.num_layers * self.num_directions)]
-
-    cdef size_t packed_size(self, FrPlan *plan, int form) noexcept:
-        return plan.packed * self.size if form == FORWARD else plan.packed_back * self.size if form == BACK else plan.packed_bricks
-
-    cdef int pack(self) except -1:
-        """Packs the weights unless these are packed. A stream's are not written to again."""
+    cdef int pack(self, int form) except -1:
+        """Packs the weights in a form unless they are. A stream's are not written to again; other memory is: fresh pages would
+        be cleared first, which takes twice as long as packing."""
         cdef int i
         self.current()
-        if self.packed_version == self._version:
+        if self.packed_versions[form] == self._version:
             return 0
-        version, packed = self._version, self.buffers(None if self.lent else self.packed, FORWARD)
-        self.packed_version, self.lent = -1, False
+        version, packed = self._version, None if form == FORWARD and self.lent else self.packed[form]
+        if packed is None:
+            packed = [_Buffer(packed_size(self.plan(i // self.num_directions), form))
+                      for i in range(self.num_layers * self.num_directions)]
+        self.packed_versions[form] = -1
+        if form == FORWARD:
+            self.lent = False
         for i, buffer in enumerate(packed):
-            fr_pack(self.plan(i // self.num_directions), &self.value_pointers[i], (<_Buffer>buffer).data)
-        self.packed, self.packed_version = packed, version
-        return 0
-
-    cdef int pack_back(self) except -1:
-        cdef int i
-        if self.packed_back_version == self._version:
-            return 0
-        version, packed = self._version, self.buffers(self.packed_back, BACK)
-        for i, buffer in enumerate(packed):
-            fr_pack_back(self.plan(i // self.num_directions), &self.value_pointers[i], (<_Buffer>buffer).data)
-        self.packed_back, self.packed_back_version = packed, version
-        return 0
-
-    cdef int pack_bricks(self) except -1:
-        """The same for a matrix unit."""
-        cdef int i
-        if self.packed_bricks_version == self._version:
-            return 0
-        version, packed = self._version, self.buffers(self.packed_bricks, BRICKS)
-        for i, buffer in enumerate(packed):
-            fr_pack_bricks(self.plan(i // self.num_directions), &self.value_pointers[i], (<_Buffer>buffer).data)
-        self.packed_bricks, self.packed_bricks_version = packed, version
+            pack_weights(self.plan(i // self.num_directions), &self.value_pointers[i], form, (<_Buffer>buffer).data)
+        self.packed[form], self.packed_versions[form] = packed, version
         return 0
 
     cdef object take_scratch(self, Pullback call):
@@ -387,7 +377,7 @@ cdef class Recurrent:
         if not (lengths is None and plain(x, self.type_number, 3) and cnp.PyArray_DIM(x, 2) == self.input_size
                 and self.plain_state(state, cnp.PyArray_DIM(x, 1 - t))):
             x, state, lengths, call.unbatched = self._check_inputs(self, x, state, lengths)
-        self.pack()
+        self.pack(FORWARD)
         call.layer = self
         call.version = self._version
         call.x = x

@@ -14,7 +14,7 @@ cdef class Pullback:
     cdef Recurrent layer
     cdef Py_ssize_t steps, batch, version
     cdef bint ragged, unbatched, used, learns
-    cdef bint bricks                    # backward multiplies with weights on a matrix unit
+    cdef int form                       # of the weights that backward reads: BACK or BRICKS
     cdef object x, y                    # y: only while it is computed
     cdef object table, codes            # x is table[codes]; None when x is itself
     cdef FrLookup[2] lookups            # by direction
@@ -50,7 +50,6 @@ cdef class Pullback:
         cdef int threads = layer.threads_for(self.steps, self.batch)
         self.parts = <int>max(1, min(threads, self.batch // LEAST_ROWS, most_parts))
         self.members = layer.members_for(self.batch, threads, self.parts)
-        self.bricks = fr_bricks_pay(&layer.plans[0], self.batch)
 
     cdef int share(self, object lengths, Py_ssize_t most_parts) except -1:
         """Deals the sequences out: equal parts in order, or, when ragged, every parts-th of the
@@ -148,7 +147,7 @@ cdef class Pullback:
                 run.y.base += d * plan.output * size
                 if self.cells is not None and l == layer.num_layers - 1:
                     self.window(&run.c, self.cells, d * plan.hidden, layer.batch_first)
-                run.packed = (<_Buffer>(self.packed_dropped(at) if self.dropped is not None else layer.packed[at])).data
+                run.packed = (<_Buffer>(self.packed_dropped(at) if self.dropped is not None else (<list>layer.packed[FORWARD])[at])).data
                 for s in range(layer.states):
                     run.state[s] = data_of(self.final[s]) + at * self.batch * layer.width(s) * size
                 if keep:
@@ -188,10 +187,9 @@ cdef class Pullback:
         if self.dropped[at] is None:
             masked = np.multiply(layer.recurrent_weights[at], self.drawn.weights[at])
             p.of[FR_W_HH] = data_of(masked)
-            front = _Buffer(layer.packed_size(plan, FORWARD))
-            back = _Buffer(layer.packed_size(plan, BRICKS if self.bricks else BACK))
-            fr_pack(plan, &p, (<_Buffer>front).data)
-            (fr_pack_bricks if self.bricks else fr_pack_back)(plan, &p, (<_Buffer>back).data)
+            front, back = _Buffer(packed_size(plan, FORWARD)), _Buffer(packed_size(plan, self.form))
+            pack_weights(plan, &p, FORWARD, (<_Buffer>front).data)
+            pack_weights(plan, &p, self.form, (<_Buffer>back).data)
             self.dropped[at] = front, back
         return self.dropped[at][0]
 
@@ -240,6 +238,7 @@ cdef class Pullback:
             block = min(T, max(1, INNER_BYTES // (B * layer.plans[1].input * layer.size)))
         if keep:
             self.workspaces, self.marks = [], []
+            self.form = BRICKS if fr_bricks_pay(&layer.plans[0], self.batch) else BACK
             if layer._masked:
                 self.draw()
             if layer._dropout and layers > 1:
@@ -370,8 +369,9 @@ cdef class Pullback:
         cdef Py_ssize_t i, row, size = layer.size
         cdef int d, p, s, at, direct, members = layer.members_for(self.batch, max(fr_get_threads(), self.parts), self.parts)
         # the larger parts need not be the ones that need more: blocks hold whole steps
-        cdef size_t need = max(fr_backward_scratch(plan, self.first_slot(1), members, self.bricks),
-                               fr_backward_scratch(plan, <int>self.batch - self.first_slot(self.parts - 1), members, self.bricks))
+        cdef bint bricks = self.form == BRICKS
+        cdef size_t need = max(fr_backward_scratch(plan, self.first_slot(1), members, bricks),
+                               fr_backward_scratch(plan, <int>self.batch - self.first_slot(self.parts - 1), members, bricks))
         cdef size_t parameters = (layer.gradient_pointers[l * layer.num_directions].count * size + 63) & ~<size_t>63
         cdef FrParameters *grads
         cdef FrBack *back
@@ -413,11 +413,8 @@ cdef class Pullback:
                     self.window(&back.dx, dx, 0, first and layer.batch_first)
                 self.window(&back.dc, dc_seq, d * plan.hidden, layer.batch_first)
                 back.dx_add = d and not looks_up or plan.cell.reads_x
-                back.packed_back = back.packed_bricks = NULL
-                if self.bricks:
-                    back.packed_bricks = (<_Buffer>(layer.packed_bricks[at] if self.dropped is None else self.dropped[at][1])).data
-                else:
-                    back.packed_back = (<_Buffer>(layer.packed_back[at] if self.dropped is None else self.dropped[at][1])).data
+                back.bricks = bricks
+                back.packed_back = (<_Buffer>(layer.packed[self.form][at] if self.dropped is None else self.dropped[at][1])).data
                 back.scratch = base + p * need
                 back.grads = grads[0]
                 if p >= direct:
@@ -538,7 +535,7 @@ cdef class Pullback:
         if self.steps == 0 or self.batch == 0:
             dx = np.zeros_like(self.x)
         else:
-            layer.pack_bricks() if self.bricks else layer.pack_back()
+            layer.pack(self.form)
             dx = self.back_layers(np.zeros(shape, layer.dtype) if dy is None and layer.joined else dy, dc_seq, carry,
                                   input_gradient)
         for s in range(layer.states):

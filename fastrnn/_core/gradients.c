@@ -127,7 +127,7 @@ void fr_parameter_gradients(const FrBack *back, FrBackScratch *w, ptrdiff_t rows
 {
     const FrPlan *plan = back->run->plan;
     const FrKernels *k = plan->kernels;
-    const int bricks = w->left && fr_brick_gradients_pay(plan, rows);
+    const int bricks = fr_brick_gradients_pay(plan, rows);
     int chunks = 1;
     for (int i = 0; i < plan->stages; i++)
         chunks += stage_chunks(back->run, bricks, &plan->stage[i]);

@@ -143,8 +143,8 @@ cdef struct UnitParts:
 
 cdef void unit_task(void *context, int i) noexcept nogil:
     cdef UnitParts *p = <UnitParts *>context
-    cdef Py_ssize_t pairs = (p.gemm.rows + 31) // 32  # of bricks
-    fr_unit_gemm(&p.gemm, min(p.gemm.rows, pairs * i // p.parts * 32), min(p.gemm.rows, pairs * (i + 1) // p.parts * 32),
+    cdef Py_ssize_t pair = 2 * FR_BRICK, pairs = (p.gemm.rows + pair - 1) // pair
+    fr_unit_gemm(&p.gemm, pairs * i // p.parts * pair, min(p.gemm.rows, pairs * (i + 1) // p.parts * pair),
                  p.scratch + i * fr_unit_gemm_scratch())
 
 
@@ -179,7 +179,7 @@ def unit_matmul(a, b, bint transposed=False, out=None, str isa_name=None):
     a, b = with_whole_rows(a, &g.a_row), with_whole_rows(b, &g.b_row)
     g.a, g.b, g.c = <float *>data_of(a), <float *>data_of(b), <float *>data_of(out)
     g.c_row = cnp.PyArray_STRIDE(out, 0) // sizeof(float)
-    p.parts = <int>max(1, min(fr_get_threads(), g.rows // 32, <double>g.rows * g.columns * g.depth
+    p.parts = <int>max(1, min(fr_get_threads(), g.rows // (2 * FR_BRICK), <double>g.rows * g.columns * g.depth
                               / (ROWS_THAT_SHARE * LEAST_WORK_PER_THREAD)))
     scratch = _Buffer(p.parts * fr_unit_gemm_scratch())
     p.scratch = (<_Buffer>scratch).data

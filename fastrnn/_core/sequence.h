@@ -56,7 +56,8 @@ typedef struct FrBack {
     char *looked_up;         /* with a lookup: fr_lookup_gradients bytes, zeros               */
     int dx_add;              /* add to dx, which another direction has written; always when the cell reads x */
     char *dstate[FR_MAX_STATES]; /* as state: dL/d final state in, dL/d initial state out      */
-    const char *packed_back, *packed_bricks; /* one of the two, the other NULL                */
+    const char *packed_back; /* as panels, or as bricks                                       */
+    int bricks;
     FrParameters grads;      /* added to                                                      */
     int members;             /* as in FrRun                                                   */
     char *scratch;           /* fr_backward_scratch bytes                                     */
@@ -81,7 +82,7 @@ int fr_bricks_pay(const FrPlan *plan, ptrdiff_t batch);
 extern int fr_bricks_always;
 
 size_t fr_forward_scratch(const FrPlan *plan, int count, int members);
-size_t fr_backward_scratch(const FrPlan *plan, int count, int members, int bricks); /* bricks: with packed_bricks */
+size_t fr_backward_scratch(const FrPlan *plan, int count, int members, int bricks); /* bricks: as in FrBack */
 
 /* Bytes that a run keeps for backward over `rows` rows, the sum of its lengths. */
 size_t fr_workspace(const FrPlan *plan, ptrdiff_t rows, int drop);

@@ -26,7 +26,7 @@ cdef class Stream:
         cdef Pullback call
         cdef int l, s
         given = self._check_state(layer, state, self.batch)
-        layer.pack()
+        layer.pack(FORWARD)
         learns = layer.learned is not None and state is None
         initial = layer.learned_state(self.batch) if learns else layer.initial(given, self.batch)
         call = Pullback.__new__(Pullback)
@@ -36,7 +36,7 @@ cdef class Stream:
         call.runs = <FrRun *>calloc(layer.num_layers, sizeof(FrRun))
         if call.runs == NULL:
             raise MemoryError()
-        call.workspaces = [layer.packed]   # these weights stay as they are with the stream
+        call.workspaces = [layer.packed[FORWARD]]   # these weights stay as they are with the stream
         layer.lent = True
         self.y0 = np.zeros((1, self.batch, layer.y_size), layer.dtype)
         self.y1 = np.zeros_like(self.y0)

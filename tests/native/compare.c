@@ -139,7 +139,7 @@ static Arrays evaluate(const char *isa, int size, int cell, int hidden, int proj
     fr_forward(&run, 1);
     FrBack back = {
         .run = &run, .dy = rows(dy, plan.output, size), .dx = rows(dx, input, size),
-        .dx_add = plan.cell->reads_x, .packed_back = unit ? NULL : packed_back, .packed_bricks = unit ? packed_back : NULL,
+        .dx_add = plan.cell->reads_x, .packed_back = packed_back, .bricks = unit != NULL,
         .grads = d_p, .members = members, .scratch = scratch_back,
     };
     memcpy(back.state0, state0, sizeof state0);
