@@ -13,6 +13,16 @@ def zipped(parts, compression=zipfile.ZIP_STORED):
     return file.getvalue()
 
 
+def reader(path, read):
+    """``read`` of bytes, as the file at ``path``."""
+
+    def of_bytes(data):
+        path.write_bytes(data)
+        return read(path)
+
+    return of_bytes
+
+
 def mutated(data, rng):
     """One to three bytes set, bits flipped, stretches removed, repeated or moved."""
     data = bytearray(data)

@@ -11,14 +11,19 @@ import fastrnn as fr
 
 ABSENT = ("torch", "onnx")
 
+def assert_said(text, calls):
+    """Each of these calls raises an ImportError that says so, where the libraries are absent."""
+    for call in calls:
+        code = f"__file__ = {__file__!r}\ntry:\n    {call}\nexcept ImportError as error:\n    print(error)\n"
+        assert said_without(ABSENT, code) == text
+
+
 def test_without_pytorch():
     """Everything imports; what needs PyTorch says so, and how to get it."""
     said_without(ABSENT, "import fastrnn.interop, fastrnn.interop.torch, fastrnn.torch\nassert not hasattr(fr.torch, 'Conv1d')\n")
     calls = ("fr.torch.LSTM(2, 3)", "fr.torch.accelerate(1)", "fr.interop.torch.from_module(1)",
              "fr.interop.torch.to_module(fr.GRU(2, 3))")  # fmt: skip
-    for call in calls:
-        text = said_without(ABSENT, f"try:\n    {call}\nexcept ImportError as error:\n    print(error)\n")
-        assert text == "this needs PyTorch, which is not installed: pip install 'fastrnn[torch]'\n"
+    assert_said("this needs PyTorch, which is not installed: pip install 'fastrnn[torch]'\n", calls)
     code = "try:\n    from fastrnn.torch import GRU\nexcept ImportError as error:\n    print(error)\n"
     assert "pip install 'fastrnn[torch]'" in said_without(ABSENT, code)
 
@@ -28,9 +33,7 @@ def test_without_onnx():
     said_without(ABSENT, "import fastrnn.onnx\nassert not hasattr(fr.onnx, 'run')\n")
     calls = ("fr.onnx.load(__file__)", "fr.onnx.to_module(__file__)", "fr.onnx.export(fr.GRU(2, 3), 'x.onnx')",
              "fr.onnx.backend")  # fmt: skip
-    for call in calls:
-        text = said_without(ABSENT, f"__file__ = {__file__!r}\ntry:\n    {call}\nexcept ImportError as error:\n    print(error)\n")
-        assert text == "this needs ONNX, which is not installed: pip install 'fastrnn[onnx]'\n"
+    assert_said("this needs ONNX, which is not installed: pip install 'fastrnn[onnx]'\n", calls)
 
 
 def test_a_broken_library_is_not_a_missing_one(tmp_path):

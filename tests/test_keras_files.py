@@ -8,7 +8,7 @@ import h5_files
 import keras_files as kf
 import numpy as np
 import pytest
-from damaged import mutated, refusals
+from damaged import mutated, reader, refusals
 from tolerance import assert_same_bits
 
 import fastrnn as fr
@@ -17,14 +17,7 @@ from fastrnn.interop import keras
 
 @pytest.fixture
 def read(tmp_path):
-    """Read a file of these bytes."""
-
-    def reader(data):
-        path = tmp_path / "x.keras"
-        path.write_bytes(data)
-        return keras.read(path)
-
-    return reader
+    return reader(tmp_path / "x.keras", keras.read)
 
 
 @pytest.mark.parametrize("new", [False, True])

@@ -3,6 +3,10 @@
 Layers use it here however small they are.
 """
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from cases import Case, Data, dealt_out, on_isa, smooth
@@ -222,6 +226,23 @@ def test_forward_and_dx_do_not_depend_on_threads(cell, isa):
         for name in result:
             if name in ("y", "dx") or "state" in name:
                 assert_same_bits(name, result[name][0], results[0][name][0])
+
+
+@pytest.mark.parametrize("isa, asked", [("amx", True), ("avx512", False)])
+def test_tiles_are_asked_for_when_a_layer_wants_them(isa, asked):
+    """From then on the system refuses small signal stacks to the process: not for an import, nor for another choice."""
+    code = """
+import ctypes, fastrnn as fr
+def granted():
+    mask = ctypes.c_uint64()
+    assert not ctypes.CDLL(None).syscall(158, 0x1022, ctypes.byref(mask))
+    return bool(mask.value >> 18 & 1)
+at_import = granted()
+fr.LSTM(2, 3)
+print(at_import, granted())
+"""
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "FASTRNN_ISA": isa}, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", str(asked)], done.stderr
 
 
 @each_unit

@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from damaged import mutated, refusals, zipped
+from damaged import mutated, reader, refusals, zipped
 from keras_files import claiming
 from pt_files import same_bits
 from tolerance import assert_same_bits
@@ -74,12 +74,7 @@ def test_bad_arguments_write_nothing(tmp_path, tensors, error, words):
 
 @pytest.fixture
 def read(tmp_path):
-    def reader(data):
-        path = tmp_path / "x.npz"
-        path.write_bytes(data)
-        return read_npz(path)
-
-    return reader
+    return reader(tmp_path / "x.npz", read_npz)
 
 
 def saved(**arrays):

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pt_files as pt
 import pytest
-from damaged import mutated, refusals
+from damaged import mutated, reader, refusals
 from tolerance import assert_same_bits
 
 import fastrnn as fr
@@ -17,14 +17,7 @@ from fastrnn.interop import read_pt, write_pt
 
 @pytest.fixture
 def read(tmp_path):
-    """Read a file of these bytes."""
-
-    def reader(data):
-        path = tmp_path / "x.pt"
-        path.write_bytes(data)
-        return read_pt(path)
-
-    return reader
+    return reader(tmp_path / "x.pt", read_pt)
 
 
 def vector(count, kind="Float", key="0", **more):
